@@ -30,7 +30,7 @@ def write_cache(
     slots = slots.long().contiguous()
     num_blocks, block_size, kv_heads, key_dim = key_cache.shape
     check(
-        native.library.openglm_write_cache(
+        native.functions.openglm_write_cache(
             slots.data_ptr(),
             slots.shape[0],
             num_blocks * block_size,
@@ -92,7 +92,7 @@ def paged_attention(  # noqa: PLR0917, the order every paged attention has
         t.int().contiguous() for t in (block_tables, query_starts, query_lens, context_lens)
     ]
     check(
-        native.library.openglm_paged_attention(
+        native.functions.openglm_paged_attention(
             q.data_ptr(),
             FLOATS[q.dtype],
             q.shape[0],

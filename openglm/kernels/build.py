@@ -45,7 +45,7 @@ class Status:
 class Native:
     """The loaded library; its functions take raw addresses and release the GIL."""
 
-    library: ctypes.CDLL
+    functions: ctypes.CDLL
     isa: str
     path: Path
 

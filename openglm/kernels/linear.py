@@ -29,7 +29,7 @@ def quant_linear(
     x = x.contiguous()
     bias = None if bias is None else bias.float().contiguous()
     y = x.new_empty(*x.shape[:-1], outputs)
-    native.library.openglm_linear(
+    native.functions.openglm_linear(
         x.data_ptr(),
         FLOATS[x.dtype],
         x.numel() // inputs,

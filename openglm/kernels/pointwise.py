@@ -21,7 +21,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, *, compute: Compute = "auto"
     size = x.shape[-1]
     rows = _as_rows(x)
     y = x.new_empty(x.shape)
-    native.library.openglm_rms_norm(
+    native.functions.openglm_rms_norm(
         rows.data_ptr(),
         FLOATS[x.dtype],
         rows.shape[0],
@@ -53,7 +53,7 @@ def rope_inplace(
     flat = x.dim() == 3 and x.stride(2) == 1 and cos.shape[:-1] == x.shape[:1]
     if flat and (native := choose(compute, x)):
         cos, sin = cos.float().contiguous(), sin.float().contiguous()
-        native.library.openglm_rope(
+        native.functions.openglm_rope(
             x.data_ptr(),
             FLOATS[x.dtype],
             x.shape[0],
@@ -88,7 +88,7 @@ def silu_and_mul(gate: Tensor, up: Tensor, *, compute: Compute = "auto") -> Tens
         return F.silu(gate) * up
     gate_rows, up_rows = _as_rows(gate), _as_rows(up)
     y = gate.new_empty(gate.shape)
-    native.library.openglm_silu_and_mul(
+    native.functions.openglm_silu_and_mul(
         gate_rows.data_ptr(),
         up_rows.data_ptr(),
         FLOATS[gate.dtype],
@@ -111,7 +111,7 @@ def add(x: Tensor, y: Tensor, *, compute: Compute = "auto") -> Tensor:
     if native is None:
         return x + y
     out = torch.empty_like(x)
-    native.library.openglm_add(
+    native.functions.openglm_add(
         x.data_ptr(), y.data_ptr(), FLOATS[x.dtype], x.numel(), out.data_ptr(), torch.get_num_threads()
     )
     return out

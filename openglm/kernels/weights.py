@@ -165,7 +165,7 @@ def dequantize_rows(
     weight.to_panels()
     rows = rows.long().contiguous()
     check(
-        native.library.openglm_dequantize_rows(
+        native.functions.openglm_dequantize_rows(
             rows.data_ptr(),
             rows.numel(),
             weight.num_rows,

@@ -3,6 +3,8 @@
 Each wire dialect turns these into its own shape; nothing here knows HTTP.
 """
 
+from typing import Literal
+
 
 class OpenGLMError(Exception):
     """Every failure that we explain to a user. `hint` is one sentence: what to do next."""
@@ -50,6 +52,95 @@ class CheckpointError(OpenGLMError):
 
 class DownloadError(OpenGLMError):
     """Weights could not be fetched, or what came is not what was promised."""
+
+
+class Unauthorized(OpenGLMError):
+    """Nobody we know: no key, a garbled one, one that has run out, or one that was refused."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Literal["missing", "malformed", "expired", "rejected"] = "rejected",
+        hint: str | None = None,
+    ):
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class Forbidden(OpenGLMError):
+    """Known, but not allowed: the key's scope, the member's role, or the model's owner says no."""
+
+
+class NotFound(OpenGLMError):
+    """An id that the caller has nothing under. What belongs to others is not found either."""
+
+
+class Conflict(OpenGLMError):
+    """The state does not allow it: a name that is taken, a job that has ended, a code that was used."""
+
+
+class DuplicateRequest(Conflict):
+    """A request with the caller's own id is running, or was answered already."""
+
+
+class NotOffered(OpenGLMError):
+    """A documented route or feature that this installation does not offer."""
+
+
+class UnsafeContent(OpenGLMError):
+    """The moderation hook refused the input or the answer."""
+
+
+class PaymentRequired(OpenGLMError):
+    """The wallet does not cover the request. Trying again cannot help."""
+
+
+class BudgetExhausted(OpenGLMError):
+    """A budget somebody set is spent until `resets_at_ms` (None: it never resets)."""
+
+    def __init__(self, message: str, *, resets_at_ms: int | None = None, hint: str | None = None):
+        super().__init__(message, hint=hint)
+        self.resets_at_ms = resets_at_ms
+
+
+class PlanRefused(OpenGLMError):
+    """The subscription does not cover the request, and the wallet is never spent in its place.
+
+    `reason` is the window that is used up, or what else is wrong with the plan.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Literal["5h", "week", "month", "expired", "none", "model"],
+        resets_at_ms: int | None = None,
+        hint: str | None = None,
+    ):
+        super().__init__(message, hint=hint)
+        self.reason = reason
+        self.resets_at_ms = resets_at_ms
+
+
+class RateLimited(OpenGLMError):
+    """The caller's own limit: answers in flight, requests or tokens a minute. Waiting helps."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: Literal["concurrency", "requests", "tokens"],
+        retry_after_s: float = 1.0,
+        hint: str | None = None,
+    ):
+        super().__init__(message, hint=hint)
+        self.kind = kind
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamFailure(OpenGLMError):
+    """The model's server could not be reached, or answered with what is no answer. Nothing is charged."""
 
 
 class Overloaded(OpenGLMError):

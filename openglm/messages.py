@@ -113,6 +113,7 @@ class ChatRequest:
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True
     sampling: SamplingParams = SamplingParams()
+    chosen: frozenset[str] = frozenset()  # fields of `sampling` that the caller set itself
     n: int = 1
     grammar: Grammar | None = None
     thinking: bool | None = None  # None: the model's own default
@@ -134,6 +135,7 @@ class CompletionRequest:
     suffix: str | None = None
     echo: bool = False
     sampling: SamplingParams = SamplingParams()
+    chosen: frozenset[str] = frozenset()  # as in ChatRequest
     n: int = 1
     grammar: Grammar | None = None
     cache_salt: str = ""

@@ -42,15 +42,17 @@ def decode_chat(body: bytes, defaults: SamplingParams = PLAIN) -> ChatRequest:
     fields = _body(body)
     tools = read_tools(fields)
     thinking, keep_reasoning, options = _thinking(fields)
+    sampling, chosen = read_sampling(
+        fields, defaults, logprobs=_chat_logprobs(fields), max_tokens=_chat_max_tokens(fields)
+    )
     request = ChatRequest(
         model=fields.text("model") or "",
         messages=read_messages(fields),
         tools=tools,
         tool_choice=read_tool_choice(fields, tools),
         parallel_tool_calls=fields.flag("parallel_tool_calls") is not False,
-        sampling=read_sampling(
-            fields, defaults, logprobs=_chat_logprobs(fields), max_tokens=_chat_max_tokens(fields)
-        ),
+        sampling=sampling,
+        chosen=chosen,
         n=read_n(fields),
         grammar=read_grammar(fields),
         thinking=thinking,
@@ -82,17 +84,19 @@ def decode_completion(body: bytes, defaults: SamplingParams = PLAIN) -> Completi
     echo, suffix = bool(fields.flag("echo")), fields.text("suffix")
     if echo and suffix is not None:
         raise fields.wrong("echo", "false with suffix: the prompt is not what the model reads then")
+    sampling, chosen = read_sampling(
+        fields,
+        defaults,
+        logprobs=fields.integer("logprobs", 0, MAX_TOP_LOGPROBS),
+        max_tokens=16 if max_tokens is None else max_tokens,  # OpenAI's documented default
+    )
     return CompletionRequest(
         model=fields.text("model") or "",
         prompts=_inputs(fields, "prompt"),
         suffix=suffix,
         echo=echo,
-        sampling=read_sampling(
-            fields,
-            defaults,
-            logprobs=fields.integer("logprobs", 0, MAX_TOP_LOGPROBS),
-            max_tokens=16 if max_tokens is None else max_tokens,  # OpenAI's documented default
-        ),
+        sampling=sampling,
+        chosen=chosen,
         n=n,
         grammar=read_grammar(fields),
         cache_salt=fields.text("cache_salt") or "",

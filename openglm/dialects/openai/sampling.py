@@ -24,8 +24,11 @@ MAX_TOKEN_ID = 2**31 - 1
 
 def read_sampling(
     body: Fields, defaults: SamplingParams, *, logprobs: int | None, max_tokens: int | None
-) -> SamplingParams:
-    """Everything that says how tokens are chosen. What the body leaves out stays as in `defaults`."""
+) -> tuple[SamplingParams, frozenset[str]]:
+    """Everything that says how tokens are chosen, and which of it the body itself said.
+
+    What the body leaves out stays as in `defaults`.
+    """
     min_tokens = body.integer("min_tokens", 0, MAX_TOKENS)
     if min_tokens and max_tokens is not None and min_tokens > max_tokens:
         raise body.wrong("min_tokens", f"at most max_tokens ({max_tokens})")
@@ -48,7 +51,7 @@ def read_sampling(
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if body.has("top_k"):
         changed["top_k"] = _top_k(body)
-    return replace(defaults, **changed)
+    return replace(defaults, **changed), frozenset(changed)
 
 
 def read_n(body: Fields) -> int:

@@ -12,8 +12,8 @@ run:  ## set up what is missing, then serve page and API on http://127.0.0.1:800
 	@PYTHON="$(PYTHON)" setup/environment.sh runtime
 	@exec $(BIN)/glm up $(ARGS)
 
-test: setup  ## run every test, those in a real browser too
-	@setup/chromium.sh
+test: setup  ## run every test, those on a real browser and PostgreSQL too
+	@setup/packages.sh
 	@exec $(BIN)/pytest $(ARGS)
 
 setup:  ## make .venv with everything that development needs

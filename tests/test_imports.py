@@ -24,7 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"model", "tokenizer", "kernels"} | BASE,
     "dialects": {"messages", "errors"},
     "serve": {"engine", "tokenizer", "dialects"} | BASE,
-    "commands": {"serve", "engine", "model", "tokenizer", "kernels"} | BASE,
+    "maas": {"messages", "errors", "runtime", "hub", "dialects"},
+    "commands": {"maas", "serve", "engine", "model", "tokenizer", "kernels"} | BASE,
     "cli": {"commands", "errors"},
 }
 WITHOUT_TORCH = ["openglm", "openglm.messages", "openglm.errors", "openglm.hub", "openglm.cli"]
@@ -34,6 +35,7 @@ WITHOUT_TORCH += [
     "openglm.dialects",
     "openglm.dialects.openai",
 ]
+WITHOUT_TORCH += ["openglm.maas", "openglm.maas.database"]
 WITHOUT_TORCH += ["openglm.engine.scheduler", "openglm.engine.request", "openglm.commands.serve"]
 
 

@@ -1,0 +1,1 @@
+"""The platform: accounts, keys, money, limits, models, and the road of a request through them. No torch."""

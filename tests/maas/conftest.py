@@ -1,0 +1,62 @@
+"""Every test that takes `database` runs on SQLite and on a real PostgreSQL server, started once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from openglm.maas.database import Database, open_database
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a PostgreSQL server of our own: a Unix socket in a temporary folder, no TCP."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    found = shutil.which("pg_ctl")
+    bin_folder = programs[-1] if programs else Path(found).parent if found else None
+    assert bin_folder, "PostgreSQL is not installed; `make test` installs it (setup/postgres.sh)"
+    folder = Path(os.path.realpath(tmp_path_factory.mktemp("pg")))
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # the server refuses to run as root
+        for path in (folder, *folder.parents[:2]):
+            path.chmod(0o755)
+        shutil.chown(folder, "postgres")
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+    def pg(*command: str) -> None:
+        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=folder)
+
+    data = folder / "data"
+    pg(str(bin_folder / "initdb"), "-D", str(data), "-U", "openglm", "-A", "trust", "-E", "UTF8")
+    options = f"-k {folder} -c listen_addresses='' -c max_connections=200 -c shared_buffers=32MB"
+    pg(str(bin_folder / "pg_ctl"), "-D", str(data), "-o", options, "-w", "-l", str(folder / "log"), "start")
+    try:
+        yield f"postgresql://openglm@/postgres?host={folder}"
+    finally:
+        pg(str(bin_folder / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database of one's own."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'openglm.db'}"
+    server = request.getfixturevalue("postgres")
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = open_database(database_url)
+    yield opened
+    opened.close()

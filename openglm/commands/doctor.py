@@ -166,5 +166,5 @@ def check_browser() -> Check:
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found:
         return Check("chromium", "ok", f"{found} (for the browser tests)")
-    fix = "run: setup/chromium.sh (only the project's own tests need it)"
+    fix = "run: setup/packages.sh (only the project's own tests need it)"
     return Check("chromium", "note", "missing; the browser tests will not run", fix)

@@ -23,9 +23,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"runtime", "errors", "kernels"},
     "engine": {"model", "tokenizer", "kernels"} | BASE,
     "dialects": {"messages", "errors"},
-    "serve": {"engine", "tokenizer", "dialects"} | BASE,
-    "maas": {"messages", "errors", "runtime", "hub", "dialects"},
-    "commands": {"maas", "serve", "engine", "model", "tokenizer", "kernels"} | BASE,
+    "asgi": {"errors"},
+    "serve": {"asgi", "engine", "tokenizer", "dialects"} | BASE,
+    "maas": {"asgi", "messages", "errors", "runtime", "hub", "dialects"},
+    "commands": {"asgi", "maas", "serve", "engine", "model", "tokenizer", "kernels"} | BASE,
     "cli": {"commands", "errors"},
 }
 WITHOUT_TORCH = ["openglm", "openglm.messages", "openglm.errors", "openglm.hub", "openglm.cli"]

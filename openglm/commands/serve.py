@@ -59,8 +59,8 @@ def start(
     access_log: bool = False,
     open_page: bool = False,
 ) -> None:
-    from openglm.serve import Service, create_app, run
-    from openglm.serve.run import open_socket
+    from openglm.asgi import open_socket, run
+    from openglm.serve import Service, create_app
 
     open_socket(address.host, address.port, uds).close()  # a taken port is known before the model is loaded
     with open_session(name, flags) as session:

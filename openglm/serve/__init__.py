@@ -1,7 +1,6 @@
-"""One model behind an HTTP server, no accounts: `create_app(service)` makes the app, `run(app)` serves it."""
+"""One model behind an HTTP server, no accounts: `create_app(service)`, served by `openglm.asgi.run`."""
 
 from openglm.serve.app import create_app
-from openglm.serve.run import Running, run
 from openglm.serve.service import ModelCard, Service
 
-__all__ = ["ModelCard", "Running", "Service", "create_app", "run"]
+__all__ = ["ModelCard", "Service", "create_app"]

@@ -70,6 +70,7 @@ def create_app(
         exception_handlers={HTTPException: unknown_route, Exception: server_error},
     )
     app.state.service = service
+    app.state.stop = service.stop
     return app
 
 

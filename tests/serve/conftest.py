@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from openglm.asgi import Running
 from openglm.engine import Engine, EngineOptions, load_engine
 from openglm.model import Decoder, ModelConfig, save_model
-from openglm.serve import Running, Service, create_app
+from openglm.serve import Service, create_app
 from openglm.tokenizer.chat import load_chat_format
 
 CONTROL = (

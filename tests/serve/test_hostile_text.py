@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from openglm.serve import Running, Service, create_app
+from openglm.asgi import Running
+from openglm.serve import Service, create_app
 from openglm.tokenizer.chat import load_chat_format
 
 FIRST_CONTROL = 256  # ids below are single bytes

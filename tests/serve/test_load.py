@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from openglm.serve import Running, Service, create_app
+from openglm.asgi import Running
+from openglm.serve import Service, create_app
 from openglm.tokenizer import Tokenizer
 from openglm.tokenizer.chat import load_chat_format
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from openglm.asgi import Running
 from openglm.engine.request import EngineOutput
 from openglm.messages import Finish, ReasoningDelta, TextDelta, ToolCallDelta
-from openglm.serve import Running, Service, create_app
+from openglm.serve import Service, create_app
 from openglm.serve.readers import ChatReader
 
 HELLO = [{"role": "user", "content": "hello"}]

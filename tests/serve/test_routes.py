@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from openglm.serve import Running, Service, create_app
+from openglm.asgi import Running
+from openglm.serve import Service, create_app
 from openglm.serve.page import create_page
 
 HELLO = [{"role": "user", "content": "hello"}]

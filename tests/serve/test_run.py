@@ -11,15 +11,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+from openglm.asgi import Running
+from openglm.asgi.run import address, open_socket
 from openglm.errors import OpenGLMError
-from openglm.serve import Running, Service, create_app
-from openglm.serve.run import address, open_socket
+from openglm.serve import Service, create_app
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from openglm.engine import EngineOptions, load_engine
-from openglm.serve import Service, create_app, run
+from openglm.asgi import run
+from openglm.serve import Service, create_app
 from openglm.tokenizer.chat import load_chat_format
 
 folder, uds, grace_s = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])

@@ -7,9 +7,10 @@ from contextlib import ExitStack
 
 import httpx
 
+from openglm.asgi import Running
 from openglm.dialects import openai
 from openglm.messages import Failure, TextDelta
-from openglm.serve import Running, Service, create_app
+from openglm.serve import Service, create_app
 from openglm.serve.events import EventStream
 
 HELLO = [{"role": "user", "content": "hello"}]

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from openglm.asgi import Running
 from openglm.engine import EngineOptions, load_engine
 from openglm.messages import SamplingParams
-from openglm.serve import Running, Service, create_app
+from openglm.serve import Service, create_app
 from openglm.tokenizer.chat import load_chat_format
 
 CHROMIUM = Path("/usr/bin/chromium")

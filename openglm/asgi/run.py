@@ -1,6 +1,8 @@
 """Serving an app with uvicorn: TCP or a Unix socket, port 0, and a stop that lets running answers finish.
 
 `run` blocks and obeys SIGINT and SIGTERM; `Running` serves on a thread of its own, for tests and notebooks.
+An app says in `app.state.stop` how to end what still runs when the grace is over; `app.state.started` and
+`app.state.stopped`, coroutine functions, run on the loop before the first request and after the last.
 """
 
 from __future__ import annotations
@@ -101,17 +103,21 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if started := getattr(self._app.state, "started", None):
+            await started()
         await super().startup(sockets)
         if self._on_ready and sockets:
             self._on_ready(address(sockets[0]))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        deadline = asyncio.get_running_loop().call_later(self._grace_s, self._app.state.service.stop)
+        deadline = asyncio.get_running_loop().call_later(self._grace_s, self._app.state.stop)
         try:
             await super().shutdown(sockets)
         finally:
             deadline.cancel()
-            self._app.state.service.stop()
+            self._app.state.stop()
+            if stopped := getattr(self._app.state, "stopped", None):
+                await stopped()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -130,7 +136,7 @@ class _Server(uvicorn.Server):
         """The first signal stops gently, the second at once."""
         if self.should_exit:
             self.force_exit = True
-            self._app.state.service.stop()
+            self._app.state.stop()
         self.should_exit = True
 
 

@@ -1,0 +1,64 @@
+"""Bodies with a limit, and clients that leave.
+
+Servers do not raise on sending to a closed connection, so while a handler works one task watches for the
+client's going; nobody else may call `receive` then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from openglm.errors import RequestTooLarge
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope
+
+DRAIN_BYTES = 64 * 2**20  # of a body that is too large: read on this far, so that the client sees the answer
+
+
+class ClientGone(Exception):
+    """The client closed the connection; nobody is left to answer."""
+
+
+async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
+    """The whole body; RequestTooLarge past `most` bytes, whatever the headers said."""
+    too_large = RequestTooLarge(f"the body must be at most {most} bytes")
+    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if announced.isdigit() and int(announced) > DRAIN_BYTES:
+        raise too_large
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= most:
+            chunks.append(chunk)
+        if size > DRAIN_BYTES or (size > most and not message.get("more_body")):
+            raise too_large
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+async def until_gone(receive: Receive, work: Awaitable[None]) -> None:
+    """Await `work`, or cancel it as soon as the client is gone and raise ClientGone."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(watch())
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone
+        working.result()
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)

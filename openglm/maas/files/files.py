@@ -1,0 +1,248 @@
+"""Files of a project: one row in the database, the content in the blob store under the file's id.
+
+The row is written after the content, so a file that is listed can be read. Everything asks for the owner's
+organisation and project: a file of somebody else is not found.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from openglm.errors import Conflict, InvalidRequest, NotFound
+from openglm.maas.blobs import Blobs
+from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.ids import Clock, new_id, wall_clock
+
+MAX_BYTES = 512 << 20
+MAX_BYTES_OF = {"batch": 100 << 20}
+PURPOSES = (
+    "batch",
+    "fine-tune",
+    "retrieval",
+    "agent",
+    "assistants",
+    "user_data",
+    "vision",
+    "evals",
+    "file-extract",
+    "code-interpreter",
+    "voice-clone-input",
+)
+MADE_HERE = ("batch_output", "fine-tune-results")
+MAX_NAME = 200  # characters; with four bytes each still a file name on every system
+MAX_PAGE = 10_000
+_ID = re.compile(r"[a-z]{2,10}_[0-9a-f]{26}")
+
+
+class Owner(Protocol):
+    """Whose files: a `Caller`, or anyone else who stands for a project."""
+
+    @property
+    def org_id(self) -> str: ...
+
+    @property
+    def project_id(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file. `created_at` is in milliseconds."""
+
+    id: str
+    purpose: str
+    name: str
+    bytes: int
+    created_at: int
+
+    def wire(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": "file",
+            "bytes": self.bytes,
+            "created_at": self.created_at // 1000,
+            "filename": self.name,
+            "purpose": self.purpose,
+            "status": "processed",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FilePage:
+    files: list[File]
+    has_more: bool
+
+    def wire(self) -> dict[str, Any]:
+        return {
+            "object": "list",
+            "data": [file.wire() for file in self.files],
+            "first_id": self.files[0].id if self.files else None,
+            "last_id": self.files[-1].id if self.files else None,
+            "has_more": self.has_more,
+        }
+
+
+class Files:
+    def __init__(self, database: Database, blobs: Blobs, clock: Clock = wall_clock):
+        self._database = database
+        self._blobs = blobs
+        self._clock = clock
+
+    async def upload(self, owner: Owner, name: str, purpose: str, chunks: AsyncIterator[bytes]) -> File:
+        """Store what a user sends."""
+        if purpose not in PURPOSES:
+            raise no_purpose(purpose)
+        file_id = new_id("file", self._clock())
+        file = await self.write(owner, file_id, safe_name(name), purpose, chunks)
+        if file.bytes == 0:
+            await self.delete(owner, file.id)
+            raise InvalidRequest("the file is empty", param="file", code="empty_file")
+        return file
+
+    async def write(
+        self, owner: Owner, file_id: str, name: str, purpose: str, chunks: AsyncIterator[bytes]
+    ) -> File:
+        """Store under an id that is known before, such as a batch's output: doing it again replaces it."""
+        limit = MAX_BYTES_OF.get(purpose, MAX_BYTES) if purpose not in MADE_HERE else 1 << 40
+        size = await self._blobs.put(blob_name(file_id), chunks, max_bytes=limit)
+        file = File(file_id, purpose, name, size, self._clock())
+
+        def insert(transaction: Transaction) -> None:
+            transaction.run(
+                "INSERT INTO file (id, org_id, project_id, purpose, name, bytes, created_at)"
+                " VALUES (:id, :org, :project, :purpose, :name, :bytes, :now)"
+                " ON CONFLICT (id) DO UPDATE SET bytes = :bytes",
+                id=file.id,
+                org=owner.org_id,
+                project=owner.project_id,
+                purpose=purpose,
+                name=name,
+                bytes=size,
+                now=file.created_at,
+            )
+
+        try:
+            await self._database.write(insert, durable=True)
+        except BaseException:
+            await self._blobs.delete(blob_name(file_id))
+            raise
+        return file
+
+    async def get(self, owner: Owner, file_id: str) -> File:
+        if not is_id(file_id):
+            raise no_file(file_id)
+        row = await self._database.read_one(
+            "SELECT id, purpose, name, bytes, created_at FROM file"
+            " WHERE id = :id AND org_id = :org AND project_id = :project",
+            id=file_id,
+            org=owner.org_id,
+            project=owner.project_id,
+        )
+        if row is None:
+            raise no_file(file_id)
+        return from_row(row)
+
+    async def list(
+        self,
+        owner: Owner,
+        *,
+        purpose: str | None = None,
+        limit: int = MAX_PAGE,
+        after: str | None = None,
+        order: str = "desc",
+    ) -> FilePage:
+        """A page of files, newest first unless `order` is asc. `after` is the last id of the page before."""
+        if order not in ("asc", "desc"):
+            raise InvalidRequest(f"order must be asc or desc, got {order[:20]!r}", param="order")
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidRequest(f"limit must be from 1 to {MAX_PAGE}, got {limit}", param="limit")
+        if after and not is_id(after):
+            raise InvalidRequest(f"after must be the id of a file, got {after[:40]!r}", param="after")
+        if purpose and purpose not in PURPOSES + MADE_HERE:
+            raise no_purpose(purpose)
+        clauses = ["org_id = :org", "project_id = :project"]
+        if purpose:
+            clauses.append("purpose = :purpose")
+        if after:
+            clauses.append("id < :after" if order == "desc" else "id > :after")
+        wanted = {"org": owner.org_id, "project": owner.project_id, "purpose": purpose, "after": after}
+        rows = await self._database.read(
+            f"SELECT id, purpose, name, bytes, created_at FROM file WHERE {' AND '.join(clauses)}"
+            f" ORDER BY id {order} LIMIT :most",
+            **{name: value for name, value in wanted.items() if value},
+            most=limit + 1,
+        )
+        return FilePage([from_row(row) for row in rows[:limit]], len(rows) > limit)
+
+    async def content(self, owner: Owner, file_id: str) -> tuple[File, AsyncIterator[bytes]]:
+        file = await self.get(owner, file_id)
+        return file, self._blobs.stream(blob_name(file.id))
+
+    async def part(self, owner: Owner, file_id: str, start: int, length: int) -> bytes:
+        """Some bytes from the middle."""
+        file = await self.get(owner, file_id)
+        return await self._blobs.range(blob_name(file.id), start, length)
+
+    async def delete(self, owner: Owner, file_id: str) -> None:
+        """Delete. The input of a batch that still runs is kept: its rows are read from there."""
+        if not is_id(file_id):
+            raise no_file(file_id)
+
+        def remove(transaction: Transaction) -> None:
+            held = transaction.one(
+                "SELECT id FROM batch WHERE input_file_id = :id AND org_id = :org AND ended_at IS NULL",
+                id=file_id,
+                org=owner.org_id,
+            )
+            if held:
+                raise Conflict(f"batch {held['id']} still reads this file", hint="cancel the batch first")
+            gone = transaction.run(
+                "DELETE FROM file WHERE id = :id AND org_id = :org AND project_id = :project",
+                id=file_id,
+                org=owner.org_id,
+                project=owner.project_id,
+            )
+            if not gone:
+                raise no_file(file_id)
+
+        await self._database.write(remove, durable=True)
+        await self._blobs.delete(blob_name(file_id))
+
+
+def safe_name(name: str) -> str:
+    """The last part of a path without control and invisible characters; it is shown, never opened."""
+    tail = name.replace("\\", "/").rsplit("/", 1)[-1]
+    kept = "".join(char for char in tail if unicodedata.category(char)[0] != "C").strip(" .")
+    if len(kept) > MAX_NAME:
+        stem, dot, ending = kept.rpartition(".")
+        short = dot + ending if stem and len(ending) <= 16 else ""
+        kept = kept[: MAX_NAME - len(short)] + short
+    return kept or "file"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text from outside has the form of our ids. What has not need not reach the database."""
+    return bool(_ID.fullmatch(text))
+
+
+def no_purpose(purpose: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"purpose must be one of {', '.join(PURPOSES)}, got {purpose[:60]!r}",
+        param="purpose",
+        code="invalid_value",
+    )
+
+
+def blob_name(file_id: str) -> str:
+    return f"files/{file_id}"
+
+
+def no_file(file_id: str) -> NotFound:
+    return NotFound(f"no file {file_id[:80]!r}", hint="list the files of this project to see their ids")
+
+
+def from_row(row: Row) -> File:
+    return File(row["id"], row["purpose"], row["name"], row["bytes"], row["created_at"])

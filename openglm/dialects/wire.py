@@ -1,6 +1,6 @@
 """What every dialect gives to whoever sends answers: errors, whole answers, and streams of bytes.
 
-A server holds one `AnswerStream` or `AnswerObject` for each request and knows nothing of the dialect behind it.
+A server holds one `AnswerStream` or `AnswerObject` per request and knows nothing of the dialect behind it.
 """
 
 from __future__ import annotations

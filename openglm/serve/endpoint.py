@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.responses import Response
 
-from openglm.dialects.openai import WireError, encode_error
+from openglm.dialects.openai import encode_error
+from openglm.dialects.wire import WireError
 from openglm.errors import OpenGLMError, RequestTooLarge
 
 if TYPE_CHECKING:

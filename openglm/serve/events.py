@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from openglm.dialects.openai import encode_error
-from openglm.messages import Event, Failure
+from openglm.messages import Failure
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from openglm.dialects.wire import AnswerStream
     from openglm.serve.answer import Answer
 
 logger = logging.getLogger(__name__)
@@ -25,23 +22,14 @@ _HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 ]
-_encode = msgspec.json.Encoder().encode
-
-
-class Chunks(Protocol):
-    """A dialect's stream encoder."""
-
-    def encode(self, choice: int, events: Sequence[Event]) -> Iterator[dict[str, Any]]: ...
-
-    def last(self) -> dict[str, Any] | None: ...
 
 
 class EventStream:
     """The response that streams an Answer. Headers go out at once, before the first token."""
 
-    def __init__(self, answer: Answer, chunks: Chunks, *, keep_alive_s: float = KEEP_ALIVE_S):
+    def __init__(self, answer: Answer, encoder: AnswerStream, *, keep_alive_s: float = KEEP_ALIVE_S):
         self._answer = answer
-        self._chunks = chunks
+        self._encoder = encoder
         self._keep_alive_s = keep_alive_s
         self._sent_at = 0.0
 
@@ -55,8 +43,8 @@ class EventStream:
                 await self._stream(send)
             except Exception as error:
                 logger.error("a stream failed", exc_info=error)
-                await self._send(send, [encode_error(error).body])
-            await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+                await self._send(send, self._encoder.fail(error))
+            await send({"type": "http.response.body", "body": self._encoder.end()})
         finally:
             self._answer.close()
             if keeping:
@@ -64,18 +52,14 @@ class EventStream:
 
     async def _stream(self, send: Send) -> None:
         async for choice, events in self._answer:
-            await self._send(send, self._chunks.encode(choice, events))
+            await self._send(send, self._encoder.encode(choice, events))
             if any(isinstance(event, Failure) for event in events):
                 return
-        last = self._chunks.last()
-        if last is not None:
-            await self._send(send, [last])
 
-    async def _send(self, send: Send, chunks: Iterable[dict[str, Any]]) -> None:
-        data = b"".join(b"data: " + _encode(chunk) + b"\n\n" for chunk in chunks)
-        if data:
+    async def _send(self, send: Send, frames: bytes) -> None:
+        if frames:
             self._sent_at = asyncio.get_running_loop().time()
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": frames, "more_body": True})
 
     async def _keep_alive(self, send: Send) -> None:
         now = asyncio.get_running_loop().time
@@ -83,4 +67,5 @@ class EventStream:
             await asyncio.sleep(max(0.0, self._sent_at + self._keep_alive_s - now()))
             if now() - self._sent_at >= self._keep_alive_s:
                 self._sent_at = now()
-                await send({"type": "http.response.body", "body": b": keep-alive\n\n", "more_body": True})
+                keep_alive = self._encoder.keep_alive
+                await send({"type": "http.response.body", "body": keep_alive, "more_body": True})

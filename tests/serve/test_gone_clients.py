@@ -40,7 +40,9 @@ def test_in_the_middle_of_a_stream(url, aborted):
     with send(url, "/v1/chat/completions", **chat(stream=True)) as client:
         received = b""
         while received.count(b"data: ") < 3:
-            received += client.recv(65536)
+            piece = client.recv(65536)
+            assert piece, f"the server closed the stream: {received!r}"
+            received += piece
     aborted(1)
 
 

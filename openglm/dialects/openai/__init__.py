@@ -1,6 +1,6 @@
 """The OpenAI dialect: chat completions, completions and embeddings, with vLLM's common extras."""
 
-from openglm.dialects.openai.chat import ChatChunks, ChatObject, encode_usage, new_id
+from openglm.dialects.openai.chat import ChatChunks, ChatObject
 from openglm.dialects.openai.completions import CompletionChunks, CompletionObject, encode_embeddings
 from openglm.dialects.openai.decode import (
     TokenizeRequest,
@@ -10,7 +10,9 @@ from openglm.dialects.openai.decode import (
     decode_embedding,
     decode_tokenize,
 )
-from openglm.dialects.openai.errors import WireError, encode_error, encode_failure, error_body
+from openglm.dialects.openai.errors import encode_error, encode_failure, error_body
+from openglm.dialects.openai.frames import encode_usage, new_id
+from openglm.dialects.wire import WireError
 
 __all__ = [
     "ChatChunks",

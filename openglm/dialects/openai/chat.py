@@ -5,14 +5,12 @@ One engine step gives a batch of events for one choice; a batch becomes as few c
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from openglm.dialects.fields import is_object
-from openglm.dialects.openai.errors import encode_failure
+from openglm.dialects.openai.frames import KEEP_ALIVE, Frames, Head, encode_usage, new_id
 from openglm.dialects.openai.logprobs import chat_logprobs
 from openglm.messages import (
     Event,
@@ -28,94 +26,58 @@ from openglm.messages import (
 )
 
 
-def new_id(prefix: str) -> str:
-    return f"{prefix}-{secrets.token_hex(12)}"
-
-
-def encode_usage(usage: Usage) -> dict[str, Any]:
-    """OpenAI's usage: cached tokens are part of the prompt's, reasoning tokens part of the completion's."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cache_read},
-        "completion_tokens_details": {"reasoning_tokens": usage.output_reasoning},
-    }
-
-
-@dataclass(slots=True)
-class Head:
-    """What every chunk of one answer repeats."""
-
-    object: str
-    model: str
-    id: str
-    created: int = field(default_factory=lambda: int(time.time()))
-
-    def around(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": self.object,
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-            **more,
-        }
-
-
 class ChatChunks:
     """Encodes one streamed chat answer. The role comes with the first chunk of each choice."""
 
+    keep_alive = KEEP_ALIVE
+
     def __init__(self, model: str, *, include_usage: bool = False, continuous_usage: bool = False):
-        self._head = Head("chat.completion.chunk", model, new_id("chatcmpl"))
-        self._include_usage = include_usage
-        self._continuous = continuous_usage
-        self._usage = Usage()
+        head = Head("chat.completion.chunk", model, new_id("chatcmpl"))
+        self._frames = Frames(head, include_usage=include_usage, continuous_usage=continuous_usage)
         self._opened: set[int] = set()
         self._waiting: dict[int, list[TokenLogprob]] = {}  # logprobs of tokens that have shown no text yet
 
-    def encode(self, choice: int, events: Sequence[Event]) -> Iterator[dict[str, Any]]:
+    def encode(self, choice: int, events: Sequence[Event]) -> bytes:
         """The chunks of one step. A Failure becomes an error chunk, after which nothing follows."""
         finish: Finish | None = None
+        failure: Failure | None = None
         for event in events:
             if isinstance(event, UsageUpdate):
-                self._usage = event.usage
+                self._frames.usage = event.usage
             elif isinstance(event, LogprobsDelta):
                 self._waiting.setdefault(choice, []).extend(event.tokens)
             elif isinstance(event, Finish):
                 finish = event
-        for delta in _deltas(events):
-            yield self._chunk(choice, delta)
+            elif isinstance(event, Failure):
+                failure = event
+        frames = [self._chunk(choice, delta) for delta in deltas(events)]
         if finish:
-            yield self._chunk(choice, {}, finish.reason)
-        for event in events:
-            if isinstance(event, Failure):
-                yield encode_failure(event).body
+            frames.append(self._chunk(choice, {}, finish.reason))
+        if failure:
+            frames.append(self._frames.fail(failure))
+        return b"".join(frames)
 
-    def last(self) -> dict[str, Any] | None:
-        """The closing chunk: no choices, the whole usage; None if the client did not ask for it."""
-        return self._head.around([], usage=encode_usage(self._usage)) if self._include_usage else None
+    def fail(self, error: Exception) -> bytes:
+        return self._frames.fail(error)
 
-    def _chunk(self, choice: int, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+    def end(self) -> bytes:
+        return self._frames.end()
+
+    def _chunk(self, choice: int, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         if choice not in self._opened:
             self._opened.add(choice)
             delta = {"role": "assistant", **delta}
         tokens = self._waiting.pop(choice, None)
-        body = {
-            "index": choice,
-            "delta": delta,
-            "logprobs": chat_logprobs(tokens) if tokens else None,
-            "finish_reason": finish_reason,
-        }
-        if not self._include_usage:
-            return self._head.around([body])
-        return self._head.around([body], usage=encode_usage(self._usage) if self._continuous else None)
+        logprobs = chat_logprobs(tokens) if tokens else None
+        return self._frames.chunk(
+            {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        )
 
 
 _ORDER = ("reasoning_content", "content", "tool_calls")  # how clients read one delta
 
 
-def _deltas(events: Iterable[Event]) -> Iterator[dict[str, Any]]:
+def deltas(events: Iterable[Event]) -> Iterator[dict[str, Any]]:
     """Deltas of one step: neighbours share one as long as reading it in _ORDER keeps the events' order."""
     delta: dict[str, Any] = {}
     last = -1

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from openglm.dialects.openai.chat import Head, encode_usage, new_id
-from openglm.dialects.openai.errors import encode_failure
+from openglm.dialects.openai.frames import KEEP_ALIVE, Frames, Head, encode_usage, new_id
 from openglm.dialects.openai.logprobs import CompletionLogprobs
 from openglm.messages import (
     Event,
@@ -25,52 +24,48 @@ from openglm.messages import (
 class CompletionChunks:
     """Encodes one streamed completion; choice p * n + i is answer i to prompt p."""
 
+    keep_alive = KEEP_ALIVE
+
     def __init__(self, model: str, *, include_usage: bool = False, continuous_usage: bool = False):
-        self._head = Head("text_completion", model, new_id("cmpl"))
-        self._include_usage = include_usage
-        self._continuous = continuous_usage
-        self._usage = Usage()
+        head = Head("text_completion", model, new_id("cmpl"))
+        self._frames = Frames(head, include_usage=include_usage, continuous_usage=continuous_usage)
         self._logprobs: dict[int, CompletionLogprobs] = {}
         self._waiting: dict[int, list[TokenLogprob]] = {}  # logprobs of tokens that have shown no text yet
 
-    def encode(self, choice: int, events: Sequence[Event]) -> Iterator[dict[str, Any]]:
+    def encode(self, choice: int, events: Sequence[Event]) -> bytes:
         """The chunk of one step, if it has text or ends; a Failure becomes an error chunk."""
         text = ""
         reason: str | None = None
-        failures = []
+        failure: Failure | None = None
         for event in events:
             match event:
                 case TextDelta(piece):
                     text += piece
                 case UsageUpdate(usage):
-                    self._usage = usage
+                    self._frames.usage = usage
                 case LogprobsDelta(tokens):
                     self._waiting.setdefault(choice, []).extend(tokens)
                 case Finish():
                     reason = event.reason
                 case Failure():
-                    failures.append(event)
-        if text or reason:
-            yield self._chunk(choice, text, reason)
-        for failure in failures:
-            yield encode_failure(failure).body
+                    failure = event
+        frame = self._chunk(choice, text, reason) if text or reason else b""
+        return frame + self._frames.fail(failure) if failure else frame
 
-    def last(self) -> dict[str, Any] | None:
-        """The closing chunk: no choices, the whole usage; None if the client did not ask for it."""
-        return self._head.around([], usage=encode_usage(self._usage)) if self._include_usage else None
+    def fail(self, error: Exception) -> bytes:
+        return self._frames.fail(error)
 
-    def _chunk(self, choice: int, text: str, reason: str | None) -> dict[str, Any]:
+    def end(self) -> bytes:
+        return self._frames.end()
+
+    def _chunk(self, choice: int, text: str, reason: str | None) -> bytes:
         tokens = self._waiting.pop(choice, None)
-        running = self._logprobs.setdefault(choice, CompletionLogprobs())
-        body = {
-            "index": choice,
-            "text": text,
-            "logprobs": running.encode(tokens) if tokens else None,
-            "finish_reason": reason,
-        }
-        if not self._include_usage:
-            return self._head.around([body])
-        return self._head.around([body], usage=encode_usage(self._usage) if self._continuous else None)
+        logprobs = None
+        if tokens:
+            logprobs = self._logprobs.setdefault(choice, CompletionLogprobs()).encode(tokens)
+        return self._frames.chunk(
+            {"index": choice, "text": text, "logprobs": logprobs, "finish_reason": reason}
+        )
 
 
 class CompletionObject:

@@ -1,0 +1,324 @@
+"""The life of a hold, inside one transaction each: take, extend, close. Wallet, plan and budgets meet here.
+
+A hold is open until one conditional update makes it settled, voided or recovered; whoever makes that update
+moves the money, and everybody after gets the stored receipt. The order of shared rows is fixed (accounts,
+longest window first, then budgets by id), so that two nodes do not wait for each other in a ring.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from openglm.errors import Conflict, DuplicateRequest, NotFound, PaymentRequired, PlanRefused
+from openglm.maas.database import Row, Transaction
+from openglm.maas.money import budgets, ledger
+from openglm.maas.money.amounts import decimal_text
+from openglm.maas.money.ask import Ask, Charge, Hold, Receipt
+from openglm.maas.money.plans import bound, charge
+from openglm.maas.money.prices import Price, Prices
+from openglm.maas.money.subscriptions import Plans
+from openglm.messages import Usage
+
+Closed = Literal["settled", "voided", "recovered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a request ended, for its usage row."""
+
+    state: Closed
+    status: str
+    estimated: bool = False
+    ttft_ms: int | None = None
+    duration_ms: int | None = None
+
+
+def take_hold(
+    tx: Transaction, ask: Ask, price: Price | None, plans: Plans, *, node_id: str, now: int
+) -> Hold:
+    """Hold what the request may cost at most. `price` is None for a plan, which never reaches the wallet."""
+    factor, accounts, counters = 0, "", ""
+    if price is None:
+        tokens = (ask.prompt_tokens, ask.output_tokens, ask.units)
+        # The client's id comes first: a repeated request is a duplicate, even where the plan is used up.
+        _refuse_duplicate(tx, ask)
+        grant = plans.lend(tx, ask.org_id, ask.user_id, model=ask.model, tokens=tokens, now_ms=now)
+        amount, tariff, factor = grant.amount, grant.plan.id, grant.factor_permille
+        accounts = " ".join(grant.accounts)
+    else:
+        amount = price.bound(ask.prompt_tokens, ask.output_tokens, ask.units, batch=ask.batch)
+        tariff = price.id
+        if amount:
+            accounts = ledger.wallet_of(ask.org_id)
+            if not ledger.set_aside(tx, accounts, amount):
+                _refuse_duplicate(tx, ask)
+                raise _not_covered(tx, ask.org_id, amount)
+            counters = " ".join(budgets.reserve(tx, ask, amount, now))
+    inserted = tx.run(
+        "INSERT INTO hold (id, org_id, project_id, key_id, user_id, model, kind, dialect, endpoint,"
+        " client_request_id, node_id, state, is_plan, is_batch, units, tariff, factor_permille, amount,"
+        " accounts, budgets, created_at) VALUES (:id, :org_id, :project_id, :key_id, :user_id, :model, :kind,"
+        " :dialect, :endpoint, :client_request_id, :node_id, 'open', :is_plan, :is_batch, :units, :tariff,"
+        " :factor, :amount, :accounts, :budgets, :now) ON CONFLICT DO NOTHING",
+        id=ask.request_id,
+        org_id=ask.org_id,
+        project_id=ask.project_id,
+        key_id=ask.key_id,
+        user_id=ask.user_id,
+        model=ask.model,
+        kind=ask.kind,
+        dialect=ask.dialect,
+        endpoint=ask.endpoint,
+        client_request_id=ask.client_request_id,
+        node_id=node_id,
+        is_plan=int(ask.plan),
+        is_batch=int(ask.batch),
+        units=ask.units,
+        tariff=tariff,
+        factor=factor,
+        amount=amount,
+        accounts=accounts,
+        budgets=counters,
+        now=now,
+    )
+    if not inserted:
+        raise _duplicate(ask)
+    return Hold(ask.request_id, ask, amount, tariff, now)
+
+
+def extend_hold(
+    tx: Transaction, hold: Hold, usage: Usage, more_output_tokens: int, *, prices: Prices, plans: Plans
+) -> Hold:
+    """Hold enough for the usage so far and `more_output_tokens` beyond; never less than before."""
+    lock = " FOR UPDATE" if tx.kind == "postgres" else ""
+    row = tx.one(
+        f"SELECT * FROM hold WHERE id = :id AND org_id = :org_id{lock}", id=hold.id, org_id=hold.org_id
+    )
+    if row is None:
+        raise NotFound("there is no request with this id")
+    if row["state"] != "open":
+        raise Conflict(f"the request is {row['state']}; it cannot hold more")
+    prompt, output = usage.prompt_tokens, usage.completion_tokens + more_output_tokens
+    if row["is_plan"]:
+        weights = plans.by_id(tx, row["tariff"]).weights_of(row["model"])
+        wanted = bound(weights, prompt, output, row["units"], row["factor_permille"]) if weights else 0
+    else:
+        wanted = prices.version(tx, row["tariff"]).bound(
+            prompt, output, row["units"], batch=bool(row["is_batch"])
+        )
+    more = max(0, wanted - row["amount"])
+    if more:
+        for account in row["accounts"].split():
+            if not ledger.set_aside(tx, account, more):
+                raise _no_more(tx, row, account, more)
+        budgets.reserve_more(tx, row["budgets"].split(), more)
+    tx.run(
+        "UPDATE hold SET amount = amount + :more, has_checkpoint = 1, input_uncached = :input_uncached,"
+        " cache_read = :cache_read, cache_write = :cache_write, output_text = :output_text,"
+        " output_reasoning = :output_reasoning WHERE id = :id",
+        more=more,
+        id=hold.id,
+        **counts(usage),
+    )
+    return replace(hold, amount=row["amount"] + more)
+
+
+def close_hold(
+    tx: Transaction,
+    hold_id: str,
+    org_id: str,
+    usage: Usage | None,
+    ending: Ending,
+    *,
+    prices: Prices,
+    plans: Plans,
+    now: int,
+) -> Receipt:
+    """End a hold once: move the cost, release the rest, write the usage row. `usage` None costs nothing.
+
+    Called again, in whatever way, it returns the receipt of the first time and changes nothing.
+    """
+    row = tx.one(
+        "UPDATE hold SET state = :state, closed_at = :now"
+        + (", client_request_id = NULL" if ending.state == "voided" else "")
+        + " WHERE id = :id AND org_id = :org_id AND state = 'open' RETURNING *",
+        state=ending.state,
+        now=now,
+        id=hold_id,
+        org_id=org_id,
+    )
+    if row is None:
+        return stored_receipt(tx, hold_id, org_id)
+    cost = _charge(tx, row, usage, prices, plans) if usage is not None else Charge(0, ())
+    balance, debt = _move(tx, row, cost.amount, now)
+    receipt = Receipt(
+        request_id=hold_id,
+        status=ending.status,
+        usage=usage or Usage(),
+        cost_nano=0 if row["is_plan"] else cost.amount,
+        credits=cost.amount if row["is_plan"] else 0,
+        price_version=row["tariff"],
+        arithmetic=cost.lines,
+        balance_nano=balance,
+        debt_nano=debt,
+        estimated=ending.estimated,
+    )
+    _write_usage(tx, row, receipt, ending, now)
+    return receipt
+
+
+def stored_receipt(tx: Transaction, request_id: str, org_id: str) -> Receipt:
+    row = tx.one(
+        "SELECT * FROM usage_event WHERE request_id = :id AND org_id = :org_id", id=request_id, org_id=org_id
+    )
+    if row is None:
+        raise NotFound("there is no request with this id")
+    return receipt_of(row)
+
+
+def receipt_of(row: Row) -> Receipt:
+    return Receipt(
+        request_id=row["request_id"],
+        status=row["status"],
+        usage=usage_of(row),
+        cost_nano=row["cost_nano"],
+        credits=row["credits"],
+        price_version=row["tariff"],
+        arithmetic=tuple(row["arithmetic"].splitlines()),
+        balance_nano=row["balance_nano"],
+        debt_nano=row["debt_nano"],
+        estimated=bool(row["estimated"]),
+    )
+
+
+def usage_of(row: Row) -> Usage:
+    return Usage(
+        row["input_uncached"],
+        row["cache_read"],
+        row["cache_write"],
+        row["output_text"],
+        row["output_reasoning"],
+    )
+
+
+def counts(usage: Usage) -> dict[str, int]:
+    return {
+        "input_uncached": usage.input_uncached,
+        "cache_read": usage.cache_read,
+        "cache_write": usage.cache_write,
+        "output_text": usage.output_text,
+        "output_reasoning": usage.output_reasoning,
+    }
+
+
+def _charge(tx: Transaction, row: Row, usage: Usage, prices: Prices, plans: Plans) -> Charge:
+    """By the version that the hold was taken at, whatever has been set since."""
+    if row["is_plan"]:
+        weights = plans.by_id(tx, row["tariff"]).weights_of(row["model"])
+        assert weights is not None, "the hold was taken at this version's weights"
+        return charge(weights, usage, row["units"], row["factor_permille"])
+    return prices.version(tx, row["tariff"]).charge(usage, row["units"], batch=bool(row["is_batch"]))
+
+
+def _move(tx: Transaction, row: Row, cost: int, now: int) -> tuple[int | None, int]:
+    """Take the cost from every account of the hold, as far as each covers it: (wallet after, debt)."""
+    org_id, held = row["org_id"], row["amount"]
+    entries: dict[str, int] = {}
+    balance, missing = None, 0
+    for account in row["accounts"].split():
+        taken, after = ledger.take(tx, account, held, cost)
+        entries[account] = -taken
+        missing += cost - taken
+        if row["is_plan"]:
+            _, subscription_id, period, _ = account.split(":")
+            entries[f"used:{period}:{row['model']}"] = cost
+            debtor = ledger.debt_of(subscription_id)
+        else:
+            balance = after
+            entries[f"revenue:{row['model']}"] = cost
+            debtor = ledger.debt_of(org_id)
+    budgets.spend(tx, row["budgets"].split(), held, cost)
+    if missing:
+        entries[debtor] = -missing
+        # Credits beyond a window are forgiven with it; money beyond a wallet is owed.
+        if not row["is_plan"]:
+            ledger.add(tx, debtor, org_id, "nano", amount=-missing, now_ms=now)
+    ledger.post(tx, row["id"], "usage", "credit" if row["is_plan"] else "nano", org_id, entries, now)
+    return balance, 0 if row["is_plan"] else missing
+
+
+def _write_usage(tx: Transaction, row: Row, receipt: Receipt, ending: Ending, now: int) -> None:
+    tx.run(
+        "INSERT INTO usage_event (request_id, org_id, project_id, key_id, user_id, model, kind, dialect,"
+        " endpoint, is_plan, is_batch, units, input_uncached, cache_read, cache_write, output_text,"
+        " output_reasoning, cost_nano, debt_nano, credits, balance_nano, tariff, arithmetic, status,"
+        " estimated, ttft_ms, duration_ms, created_at) VALUES (:request_id, :org_id, :project_id, :key_id,"
+        " :user_id, :model, :kind, :dialect, :endpoint, :is_plan, :is_batch, :units, :input_uncached,"
+        " :cache_read, :cache_write, :output_text, :output_reasoning, :cost_nano, :debt_nano, :credits,"
+        " :balance_nano, :tariff, :arithmetic, :status, :estimated, :ttft_ms, :duration_ms, :now)",
+        request_id=receipt.request_id,
+        org_id=row["org_id"],
+        project_id=row["project_id"],
+        key_id=row["key_id"],
+        user_id=row["user_id"],
+        model=row["model"],
+        kind=row["kind"],
+        dialect=row["dialect"],
+        endpoint=row["endpoint"],
+        is_plan=row["is_plan"],
+        is_batch=row["is_batch"],
+        units=row["units"],
+        cost_nano=receipt.cost_nano,
+        debt_nano=receipt.debt_nano,
+        credits=receipt.credits,
+        balance_nano=receipt.balance_nano,
+        tariff=receipt.price_version,
+        arithmetic="\n".join(receipt.arithmetic),
+        status=receipt.status,
+        estimated=int(receipt.estimated),
+        ttft_ms=ending.ttft_ms,
+        duration_ms=now - row["created_at"] if ending.duration_ms is None else ending.duration_ms,
+        now=now,
+        **counts(receipt.usage),
+    )
+
+
+def _refuse_duplicate(tx: Transaction, ask: Ask) -> None:
+    if tx.one(
+        "SELECT 1 AS found FROM hold WHERE id = :id"
+        " OR (org_id = :org_id AND client_request_id = :client_request_id)",
+        id=ask.request_id,
+        org_id=ask.org_id,
+        client_request_id=ask.client_request_id,
+    ):
+        raise _duplicate(ask)
+
+
+def _duplicate(ask: Ask) -> DuplicateRequest:
+    return DuplicateRequest(
+        f"a request with the id {ask.client_request_id or ask.request_id!r} is running or was answered",
+        hint="send a new request_id",
+    )
+
+
+def _not_covered(tx: Transaction, org_id: str, amount: int) -> PaymentRequired:
+    row = tx.one("SELECT balance, held FROM account WHERE id = :id", id=ledger.wallet_of(org_id))
+    free = row["balance"] - row["held"] if row else 0
+    return PaymentRequired(
+        f"the request may cost up to {decimal_text(amount)}, the wallet has {decimal_text(free)} free",
+        hint="top up the wallet, or ask for fewer tokens",
+    )
+
+
+def _no_more(tx: Transaction, row: Row, account: str, more: int) -> PaymentRequired | PlanRefused:
+    if not row["is_plan"]:
+        return _not_covered(tx, row["org_id"], more)
+    window = tx.one("SELECT period, ends_at FROM plan_window WHERE account = :account", account=account)
+    assert window is not None, "a plan's account has its window"
+    return PlanRefused(
+        f"the {window['period']} window of the plan does not cover {more} credits more",
+        reason=window["period"],
+        resets_at_ms=window["ends_at"],
+        hint="wait for the reset; a plan never spends the wallet",
+    )

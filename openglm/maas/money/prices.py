@@ -1,0 +1,231 @@
+"""Prices per model, as versions that never change: a request settles at the version it was held at.
+
+Prices are pico-currency per token, so that a price per million tokens keeps six decimals. The model `*` is
+the price of every model that has none of its own. A price of zero makes a model free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from openglm.errors import InvalidRequest, ModelNotFound, NotFound
+from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.money.amounts import LARGEST, PICO_PER_NANO, ceiling, half_even, scaled
+from openglm.maas.money.ask import Charge
+from openglm.messages import Usage
+
+TTL_MS = 2_000  # how long another node may go on holding at the version before
+ANY_MODEL = "*"
+LARGEST_PICO = 10**15  # a thousand of the currency per token
+PICO_PER_MILLION = 1_000_000  # "0.60" per million tokens is 600,000 pico per token
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Pico per token, nano per call. `batch_percent` is what a batch pays of it."""
+
+    model: str
+    version: int
+    uncached_pico: int = 0
+    cached_pico: int = 0
+    cache_write_pico: int = 0
+    output_pico: int = 0
+    per_call_nano: int = 0
+    batch_percent: int = 50
+    created_at_ms: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"{self.model}#{self.version}"
+
+    @property
+    def free(self) -> bool:
+        return not (
+            self.uncached_pico
+            or self.cached_pico
+            or self.cache_write_pico
+            or self.output_pico
+            or self.per_call_nano
+        )
+
+    def bound(self, prompt_tokens: int, output_tokens: int, units: int, *, batch: bool) -> int:
+        """The most that so many tokens can cost, in nano; at least 1 unless the model is free."""
+        if self.free:
+            return 0
+        dearest = max(self.uncached_pico, self.cached_pico, self.cache_write_pico)
+        pico = prompt_tokens * dearest + output_tokens * self.output_pico
+        pico += units * self.per_call_nano * PICO_PER_NANO
+        percent = self.batch_percent if batch else 100
+        return max(1, ceiling(pico * percent, PICO_PER_NANO * 100))
+
+    def charge(self, usage: Usage, units: int, *, batch: bool) -> Charge:
+        """The cost of a usage in nano, rounded once, and the arithmetic as text."""
+        pico = 0
+        lines = []
+        for name, tokens, each in (
+            ("uncached input", usage.input_uncached, self.uncached_pico),
+            ("cached input", usage.cache_read, self.cached_pico),
+            ("cache write", usage.cache_write, self.cache_write_pico),
+            ("output", usage.output_text + usage.output_reasoning, self.output_pico),
+        ):
+            if tokens:
+                pico += tokens * each
+                lines.append(f"{tokens} {name} x {each} pico = {tokens * each} pico")
+        if units and self.per_call_nano:
+            called = units * self.per_call_nano * PICO_PER_NANO
+            pico += called
+            lines.append(f"{units} calls x {self.per_call_nano} nano = {called} pico")
+        if batch:
+            amount = half_even(pico * self.batch_percent, PICO_PER_NANO * 100)
+            lines.append(f"{pico} pico x {self.batch_percent} % (batch) = {amount} nano")
+        else:
+            amount = half_even(pico, PICO_PER_NANO)
+            lines.append(f"{pico} pico = {amount} nano")
+        if amount > LARGEST:
+            raise InvalidRequest(f"a request cannot cost more than {LARGEST} nano, got {amount}")
+        return Charge(amount, tuple(lines))
+
+
+class Prices:
+    """Set and look up price versions. Look-ups of the hot path are cached for two seconds."""
+
+    def __init__(self, database: Database, *, clock: Clock = wall_clock):
+        self._database = database
+        self._clock = clock
+        self._current: dict[str, tuple[int, Price | None]] = {}
+        self._versions: dict[str, Price] = {}
+
+    async def set(
+        self,
+        model: str,
+        *,
+        uncached_pico: int = 0,
+        cached_pico: int | None = None,
+        cache_write_pico: int | None = None,
+        output_pico: int = 0,
+        per_call_nano: int = 0,
+        batch_percent: int = 50,
+    ) -> Price:
+        """A new version. Cached input and cache writes cost what uncached input costs unless said."""
+        if not model or len(model) > 200:
+            raise InvalidRequest(f"model must have 1 to 200 characters, got {len(model)}", param="model")
+        price = Price(
+            model,
+            0,
+            uncached_pico,
+            uncached_pico if cached_pico is None else cached_pico,
+            uncached_pico if cache_write_pico is None else cache_write_pico,
+            output_pico,
+            per_call_nano,
+            batch_percent,
+            self._clock(),
+        )
+        for field, most in (
+            ("uncached_pico", LARGEST_PICO),
+            ("cached_pico", LARGEST_PICO),
+            ("cache_write_pico", LARGEST_PICO),
+            ("output_pico", LARGEST_PICO),
+            ("per_call_nano", LARGEST),
+            ("batch_percent", 100),
+        ):
+            value = getattr(price, field)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+                raise InvalidRequest(
+                    f"{field} must be a whole number in [0, {most}], got {value!r}", param=field
+                )
+        stored = await self._database.write(lambda tx: _insert(tx, price), durable=True)
+        self._current.clear()
+        return stored
+
+    async def set_per_million(
+        self, model: str, *, uncached: str, output: str, cached: str | None = None, per_call: str = "0"
+    ) -> Price:
+        """As price lists print it: currency per million tokens, `"0.60"`, and per call."""
+        return await self.set(
+            model,
+            uncached_pico=scaled(uncached, PICO_PER_MILLION, param="uncached"),
+            cached_pico=None if cached is None else scaled(cached, PICO_PER_MILLION, param="cached"),
+            output_pico=scaled(output, PICO_PER_MILLION, param="output"),
+            per_call_nano=scaled(per_call, 1_000_000_000, param="per_call"),
+        )
+
+    async def current(self, model: str) -> Price:
+        """The newest version for a model, or that for `*`."""
+        now = self._clock()
+        known = self._current.get(model)
+        if known is None or not 0 <= known[0] - now <= TTL_MS:
+            row = await self._database.read_one(
+                "SELECT * FROM price_version WHERE model IN (:model, '*')"
+                " ORDER BY CASE WHEN model = '*' THEN 1 ELSE 0 END, version DESC LIMIT 1",
+                model=model,
+            )
+            if len(self._current) > 10_000:  # names come from callers
+                self._current.clear()
+            known = (now + TTL_MS, _price(row) if row else None)
+            self._current[model] = known
+        if known[1] is None:
+            raise ModelNotFound(f"the model {model!r} has no price", param="model", code="model_not_found")
+        return known[1]
+
+    def version(self, tx: Transaction, price_id: str) -> Price:
+        """The version that a hold was taken at, from inside a write."""
+        price = self._versions.get(price_id)
+        if price is None:
+            model, _, version = price_id.rpartition("#")
+            row = tx.one(
+                "SELECT * FROM price_version WHERE model = :model AND version = :version",
+                model=model,
+                version=int(version),
+            )
+            if row is None:
+                raise NotFound(f"there is no price version {price_id!r}")
+            price = self._versions[price_id] = _price(row)
+        return price
+
+    async def history(self, model: str) -> list[Price]:
+        rows = await self._database.read(
+            "SELECT * FROM price_version WHERE model = :model ORDER BY version DESC", model=model
+        )
+        return [_price(row) for row in rows]
+
+    async def all(self) -> list[Price]:
+        """The newest version of every model."""
+        rows = await self._database.read(
+            "SELECT * FROM price_version p WHERE version ="
+            " (SELECT max(version) FROM price_version q WHERE q.model = p.model) ORDER BY model"
+        )
+        return [_price(row) for row in rows]
+
+
+def _insert(tx: Transaction, price: Price) -> Price:
+    row = tx.one(
+        "INSERT INTO price_version (model, version, uncached_pico, cached_pico, cache_write_pico,"
+        " output_pico, per_call_nano, batch_percent, created_at)"
+        " SELECT :model, coalesce(max(version), 0) + 1, :uncached, :cached, :cache_write, :output,"
+        " :per_call, :batch, :now FROM price_version WHERE model = :model RETURNING *",
+        model=price.model,
+        uncached=price.uncached_pico,
+        cached=price.cached_pico,
+        cache_write=price.cache_write_pico,
+        output=price.output_pico,
+        per_call=price.per_call_nano,
+        batch=price.batch_percent,
+        now=price.created_at_ms,
+    )
+    assert row is not None, "an insert returns its row"
+    return _price(row)
+
+
+def _price(row: Row) -> Price:
+    return Price(
+        row["model"],
+        row["version"],
+        row["uncached_pico"],
+        row["cached_pico"],
+        row["cache_write_pico"],
+        row["output_pico"],
+        row["per_call_nano"],
+        row["batch_percent"],
+        row["created_at"],
+    )

@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"runtime", "errors", "kernels"},
     "engine": {"model", "tokenizer", "kernels"} | BASE,
     "dialects": {"messages", "errors"},
-    "asgi": {"errors"},
+    "asgi": {"errors", "messages", "dialects"},
     "serve": {"asgi", "engine", "tokenizer", "dialects"} | BASE,
     "maas": {"asgi", "messages", "errors", "runtime", "hub", "dialects"},
     "commands": {"asgi", "maas", "serve", "engine", "model", "tokenizer", "kernels"} | BASE,

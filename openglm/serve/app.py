@@ -17,10 +17,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
+from openglm.asgi.events import KEEP_ALIVE_S, EventStream
 from openglm.dialects import openai
 from openglm.serve.answer import Answer
 from openglm.serve.endpoint import MAX_BODY, Endpoint, error_response, json_response, wire_error_response
-from openglm.serve.events import KEEP_ALIVE_S, EventStream
 from openglm.serve.metrics import CONTENT_TYPE
 from openglm.serve.page import STATIC, create_page
 from openglm.serve.service import Service, off_loop

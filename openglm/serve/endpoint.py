@@ -7,7 +7,6 @@ raise on sending to a closed connection, so nobody may wait for that.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import secrets
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.responses import Response
 
+from openglm.asgi.body import ClientGone, read_body, until_gone
 from openglm.dialects.openai import encode_error
 from openglm.dialects.wire import WireError
-from openglm.errors import OpenGLMError, RequestTooLarge
+from openglm.errors import OpenGLMError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,13 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BODY = 8 * 2**20  # bytes; prompts of a million tokens fit
-DRAIN_BYTES = 64 * 2**20  # of a body that is too large: read on this far, so that the client sees the answer
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 Handler = Callable[[bytes], Awaitable["ASGIApp"]]
-
-
-class ClientGone(Exception):
-    """The client closed the connection; nobody is left to answer."""
 
 
 class Endpoint:
@@ -73,48 +68,6 @@ class Endpoint:
         except Exception as error:
             response = error_response(error)
         await response(scope, receive, send)
-
-
-async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
-    """The whole body; RequestTooLarge past `most` bytes, whatever the headers said."""
-    too_large = RequestTooLarge(f"the body must be at most {most} bytes")
-    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if announced.isdigit() and int(announced) > DRAIN_BYTES:
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size <= most:
-            chunks.append(chunk)
-        if size > DRAIN_BYTES or (size > most and not message.get("more_body")):
-            raise too_large
-        if not message.get("more_body"):
-            return b"".join(chunks)
-
-
-async def until_gone(receive: Receive, work: Awaitable[None]) -> None:
-    """Await `work`, or cancel it as soon as the client is gone and raise ClientGone."""
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(watch())
-    try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGone
-        working.result()
-    finally:
-        working.cancel()
-        watching.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
 
 
 def error_response(error: Exception) -> Response:

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 import httpx
 
 from openglm.asgi import Running
+from openglm.asgi.events import EventStream
 from openglm.dialects import openai
 from openglm.messages import Failure, TextDelta
 from openglm.serve import Service, create_app
-from openglm.serve.events import EventStream
 
 HELLO = [{"role": "user", "content": "hello"}]
 

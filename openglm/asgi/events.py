@@ -1,18 +1,18 @@
-"""Server-sent events: each engine step goes out as it comes; a comment keeps quiet connections open."""
+"""Server-sent events: each step goes out as it comes; a comment keeps quiet connections open."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from openglm.messages import Failure
+from openglm.messages import Event, Failure
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from openglm.dialects.wire import AnswerStream
-    from openglm.serve.answer import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,14 @@ _HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 ]
+
+
+class Answer(Protocol):
+    """What a server streams: steps of (choice, events), and a way to give up what is left."""
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, Sequence[Event]]]: ...
+
+    def close(self) -> None: ...
 
 
 class EventStream:

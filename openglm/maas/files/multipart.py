@@ -1,4 +1,4 @@
-"""Reading an upload: one file and a few short fields of a multipart body, spooled to disk, never past a limit."""
+"""Reading an upload: one file and a few short fields of a multipart body, spooled to disk up to a limit."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from openglm.maas.blobs import open_blobs
 from openglm.maas.database import Database
 from openglm.maas.files import Files
 from openglm.maas.files import files as limits
-from openglm.maas.files.files import safe_name
 from openglm.maas.files import routes as handlers
+from openglm.maas.files.files import safe_name
 from openglm.maas.files.routes import disposition, routes
 
 ANNE = SimpleNamespace(org_id="org_a", project_id="proj_a")

@@ -1,0 +1,324 @@
+"""Batches of a project, and the loop that works on them: each on one node at a time, under a lease.
+
+A node that dies loses its leases by time; its own next start frees them at once. Then the batch goes on where
+it stood.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from openglm.errors import Conflict, InvalidRequest, NotFound
+from openglm.maas.batches.batch import COLUMNS, Batch, BatchPage, Dialect, from_row
+from openglm.maas.batches.lines import ENDPOINTS
+from openglm.maas.batches.worker import LeaseLost, RunRow, Worker
+from openglm.maas.database import Database, Transaction
+from openglm.maas.files.files import MAX_BYTES_OF, Files, Owner, is_id
+from openglm.maas.ids import Clock, new_id, wall_clock
+
+if TYPE_CHECKING:
+    from openglm.maas.identity.caller import Caller
+
+logger = logging.getLogger(__name__)
+
+LEASE_MS = 30_000
+POLL_S = 2.0  # how soon a node sees a batch that another node took in, or left behind
+MAX_PAGE = 100
+LONGEST_WINDOW_H = 7 * 24
+
+
+class Batches:
+    """`run_row` runs one row as the gateway runs a request, at half price. `start` begins the work."""
+
+    def __init__(
+        self,
+        database: Database,
+        files: Files,
+        run_row: RunRow,
+        *,
+        node_id: str,
+        clock: Clock = wall_clock,
+        rows_at_once: int = 32,
+        batches_at_once: int = 4,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ):
+        self._database = database
+        self._files = files
+        self._node_id = node_id
+        self._clock = clock
+        self._batches_at_once = batches_at_once
+        self._worker = Worker(
+            database, files, run_row, owner=node_id, clock=clock, rows_at_once=rows_at_once, sleep=sleep
+        )
+        self._working: dict[str, asyncio.Task[None]] = {}
+        self._woken = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def create(
+        self,
+        caller: Caller,
+        *,
+        input_file_id: str,
+        endpoint: str,
+        completion_window: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        auto_delete_input_file: bool = False,
+        dialect: Dialect = "openai",
+    ) -> Batch:
+        """Take a batch in. Its lines are validated before the first one runs."""
+        if endpoint not in ENDPOINTS:
+            raise InvalidRequest(
+                f"endpoint must be one of {', '.join(ENDPOINTS)}, got {endpoint[:80]!r}",
+                param="endpoint",
+                code="invalid_value",
+            )
+        window = completion_window or "24h"
+        window_ms = window_length_ms(window)
+        checked_metadata(metadata)
+        file = await self._files.get(caller, input_file_id)
+        if file.purpose != "batch":
+            raise InvalidRequest(
+                f"input_file_id must be a file with purpose batch, got purpose {file.purpose}",
+                param="input_file_id",
+                hint="upload the file again with purpose=batch",
+            )
+        if file.bytes > MAX_BYTES_OF["batch"]:
+            raise InvalidRequest(
+                f"the input must be at most {MAX_BYTES_OF['batch']} bytes, got {file.bytes}",
+                param="input_file_id",
+                code="file_too_large",
+            )
+        now = self._clock()
+        batch_id = new_id("batch", now)
+        values = {
+            "id": batch_id,
+            "org_id": caller.org_id,
+            "project_id": caller.project_id,
+            "caller": msgspec.json.encode(caller).decode(),
+            "dialect": dialect,
+            "endpoint": endpoint,
+            "completion_window": window,
+            "input_file_id": input_file_id,
+            "auto_delete_input": int(auto_delete_input_file),
+            "metadata": msgspec.json.encode(metadata).decode(),
+            "state": "validating",
+            "output_file_id": new_id("file", now),
+            "error_file_id": new_id("file", now),
+            "created_at": now,
+            "expires_at": now + window_ms,
+        }
+        names = ", ".join(values)
+        places = ", ".join(f":{name}" for name in values)
+
+        def insert(transaction: Transaction) -> None:
+            # The file may be on its way out: a batch either finds it, or is refused.
+            if not transaction.one("SELECT id FROM file WHERE id = :id", id=input_file_id):
+                raise NotFound(f"no file {input_file_id!r}")
+            transaction.run(f"INSERT INTO batch ({names}) VALUES ({places})", **values)
+
+        await self._database.write(insert, durable=True)
+        self._woken.set()
+        return await self.get(caller, batch_id)
+
+    async def get(self, owner: Owner, batch_id: str) -> Batch:
+        if not is_id(batch_id):
+            raise no_batch(batch_id)
+        row = await self._database.read_one(
+            f"SELECT {COLUMNS} FROM batch WHERE id = :id AND org_id = :org AND project_id = :project",
+            id=batch_id,
+            org=owner.org_id,
+            project=owner.project_id,
+        )
+        if row is None:
+            raise no_batch(batch_id)
+        return from_row(row)
+
+    async def list(self, owner: Owner, *, limit: int = 20, after: str | None = None) -> BatchPage:
+        """A page of batches, newest first. `after` is the last id of the page before."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidRequest(f"limit must be from 1 to {MAX_PAGE}, got {limit}", param="limit")
+        if after and not is_id(after):
+            raise InvalidRequest(f"after must be the id of a batch, got {after[:40]!r}", param="after")
+        rows = await self._database.read(
+            f"SELECT {COLUMNS} FROM batch WHERE org_id = :org AND project_id = :project"
+            " AND id < :after ORDER BY id DESC LIMIT :most",
+            org=owner.org_id,
+            project=owner.project_id,
+            after=after or "batch_g",  # past every id: their digits end with f
+            most=limit + 1,
+        )
+        return BatchPage([from_row(row) for row in rows[:limit]], len(rows) > limit)
+
+    async def cancel(self, owner: Owner, batch_id: str) -> Batch:
+        """Run no further row. What has an answer stays and is charged; the rest is not."""
+        batch = await self.get(owner, batch_id)
+
+        def update(transaction: Transaction) -> int:
+            return transaction.run(
+                "UPDATE batch SET state = 'cancelling', cancelling_at = :now"
+                " WHERE id = :id AND state IN ('validating', 'in_progress')",
+                id=batch.id,
+                now=self._clock(),
+            )
+
+        changed = await self._database.write(update, durable=True)
+        batch = await self.get(owner, batch_id)
+        if not changed and batch.state not in ("cancelling", "cancelled"):
+            raise Conflict(f"a batch that is {batch.state} cannot be cancelled")
+        self._worker.cancelled.add(batch.id)
+        self._woken.set()
+        return batch
+
+    async def start(self) -> None:
+        """Work on batches from now on, first on those that this node left behind."""
+        await self._database.write(
+            lambda t: t.run("UPDATE batch SET lease_until = 0 WHERE lease_owner = :me", me=self._node_id)
+        )
+        self._loops = [asyncio.create_task(self._serve()), asyncio.create_task(self._keep_leases())]
+
+    async def stop(self, grace_s: float = 30.0) -> None:
+        """Start no further row, wait for those that run, give the leases up."""
+        self._worker.stopping = True
+        if self._working:
+            await asyncio.wait(self._working.values(), timeout=grace_s)
+        for task in [*self._working.values(), *self._loops]:
+            task.cancel()
+        for task in [*self._working.values(), *self._loops]:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._loops = []
+        await self._database.write(
+            lambda t: t.run("UPDATE batch SET lease_until = 0 WHERE lease_owner = :me", me=self._node_id)
+        )
+
+    async def run_pending(self) -> None:
+        """Work, in this task, on whatever waits now; for `glm admin` and for tests."""
+        while claimed := await self._claim(self._batches_at_once):
+            for batch_id in claimed:
+                await self._worker.work(batch_id)
+
+    async def _serve(self) -> None:
+        while not self._worker.stopping:
+            self._woken.clear()
+            try:
+                for batch_id in await self._claim(self._batches_at_once - len(self._working)):
+                    task = asyncio.create_task(self._work(batch_id))
+                    self._working[batch_id] = task
+            except Exception as error:
+                logger.error("cannot look for batches", exc_info=error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._woken.wait()
+
+    async def _work(self, batch_id: str) -> None:
+        try:
+            await self._worker.work(batch_id)
+        except LeaseLost:
+            logger.warning("batch %s went to another node", batch_id)
+        except Exception as error:
+            # The lease runs out by itself, and then the batch is tried again.
+            logger.error("batch %s broke off", batch_id, exc_info=error)
+        finally:
+            del self._working[batch_id]
+            self._woken.set()
+
+    async def _claim(self, most: int) -> list[str]:
+        """Take the leases of up to `most` batches that nobody works on."""
+        if most <= 0:
+            return []
+        now = self._clock()
+
+        def take(transaction: Transaction) -> list[str]:
+            free = transaction.all(
+                "SELECT id FROM batch WHERE cleaned = 0 AND lease_until <= :now ORDER BY id LIMIT :most",
+                now=now,
+                most=most,
+            )
+            return [
+                row["id"]
+                for row in free
+                if transaction.run(
+                    "UPDATE batch SET lease_owner = :me, lease_until = :until"
+                    " WHERE id = :id AND cleaned = 0 AND lease_until <= :now",
+                    id=row["id"],
+                    me=self._node_id,
+                    until=now + LEASE_MS,
+                    now=now,
+                )
+            ]
+
+        return await asyncio.shield(self._database.write(take))
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            if not self._working:
+                continue
+            try:
+                await self.renew()
+            except Exception as error:
+                logger.error("cannot renew the leases of batches", exc_info=error)
+
+    async def renew(self) -> None:
+        """Prolong the leases of what we work on, hear of cancelled batches, drop what went to others."""
+        until = self._clock() + LEASE_MS
+        working = list(self._working)
+
+        def prolong(transaction: Transaction) -> dict[str, str]:
+            held: dict[str, str] = {}
+            for batch_id in sorted(working):
+                transaction.run(
+                    "UPDATE batch SET lease_until = :until"
+                    " WHERE id = :id AND lease_owner = :me AND cleaned = 0",
+                    id=batch_id,
+                    me=self._node_id,
+                    until=until,
+                )
+                row = transaction.one("SELECT state, lease_owner FROM batch WHERE id = :id", id=batch_id)
+                if row and row["lease_owner"] == self._node_id:
+                    held[batch_id] = row["state"]
+            return held
+
+        held = await asyncio.shield(self._database.write(prolong))
+        self._worker.cancelled &= set(self._working)
+        for batch_id in working:
+            if batch_id not in held and batch_id in self._working:
+                self._working[batch_id].cancel()
+            elif held.get(batch_id) == "cancelling":
+                self._worker.cancelled.add(batch_id)
+
+
+def window_length_ms(window: str) -> int:
+    found = re.fullmatch(r"([1-9]\d{0,2})([hd])", window)
+    hours = int(found[1]) * (24 if found[2] == "d" else 1) if found else 0
+    if not 1 <= hours <= LONGEST_WINDOW_H:
+        raise InvalidRequest(
+            f"completion_window must be hours or days up to 7d, such as 24h, got {window[:20]!r}",
+            param="completion_window",
+            code="invalid_value",
+        )
+    return hours * 3_600_000
+
+
+def checked_metadata(metadata: Mapping[str, Any] | None) -> None:
+    """Up to 16 pairs of short texts."""
+    pairs = metadata or {}
+    if len(pairs) > 16:
+        raise InvalidRequest(f"metadata must have at most 16 pairs, got {len(pairs)}", param="metadata")
+    for name, value in pairs.items():
+        if not isinstance(value, str) or len(value) > 512 or len(name) > 64:
+            raise InvalidRequest(
+                f"metadata {name[:64]!r} must be a text of at most 512 characters under a name of at most 64",
+                param=f"metadata.{name[:64]}",
+            )
+
+
+def no_batch(batch_id: str) -> NotFound:
+    return NotFound(f"no batch {batch_id[:80]!r}", hint="list the batches of this project to see their ids")

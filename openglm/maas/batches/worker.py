@@ -1,0 +1,308 @@
+"""One batch from validation to its result files. Every step is durable, so another worker can go on.
+
+Rows run side by side; a row that has an answer is never run again, and a row without one is run under the
+same request id as before, so that billing can tell. Only the holder of the lease changes a batch's state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from openglm.errors import (
+    DuplicateRequest,
+    NotFound,
+    OpenGLMError,
+    Overloaded,
+    RateLimited,
+    UpstreamFailure,
+)
+from openglm.maas.batches.batch import COLUMNS, Batch, Fault, from_row
+from openglm.maas.batches.lines import Line, LineReader, TooMuch, bodies, read_lines
+from openglm.maas.batches.refusals import refusal
+from openglm.maas.batches.rows import add_rows, record_row, request_id_of, result_lines, waiting_lines
+from openglm.maas.database import Database, Transaction
+from openglm.maas.files.files import Files
+from openglm.maas.ids import Clock
+
+if TYPE_CHECKING:
+    from openglm.maas.identity.caller import Caller
+
+logger = logging.getLogger(__name__)
+
+RunRow = Callable[["Caller", str, bytes, str], Awaitable[tuple[int, bytes]]]
+"""(caller, endpoint, body, request_id) -> (status, JSON). Raises RateLimited, Overloaded or UpstreamFailure,
+with nothing charged, when the same row may succeed later."""
+PAGE = 256  # rows looked up at once
+PART = 8 << 20  # bytes of the input held at once
+TRIES = 8  # at a row whose failure may pass
+LONGEST_WAIT_S = 60.0
+SHOWN_FAULTS = 100  # the error file has all of them
+INTERRUPTED = msgspec.json.encode(
+    {
+        "error": {
+            "message": "the server stopped after this row was answered and before the answer was kept",
+            "type": "conflict",
+            "code": "interrupted",
+            "param": None,
+        }
+    }
+)
+UNRUN = {
+    "expired": ("batch_expired", "the batch ran out of its completion window before this row ran"),
+    "cancelled": ("batch_cancelled", "the batch was cancelled before this row ran"),
+    "completed": ("not_run", "this row did not run"),
+}
+
+
+class Worker:
+    """Works on batches that `owner` holds leases on. `rows_at_once` bounds all of them together."""
+
+    def __init__(
+        self,
+        database: Database,
+        files: Files,
+        run_row: RunRow,
+        *,
+        owner: str,
+        clock: Clock,
+        rows_at_once: int,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ):
+        self._database = database
+        self._files = files
+        self._run_row = run_row
+        self._owner = owner
+        self._clock = clock
+        self._rows_at_once = rows_at_once
+        self._slots = asyncio.Semaphore(rows_at_once)
+        self._sleep = sleep
+        self.stopping = False
+        self.cancelled: set[str] = set()  # batches that somebody cancelled while we work on them
+
+    async def work(self, batch_id: str) -> None:
+        """Go on with a batch from wherever it stands, to its end or until told to stop."""
+        batch = await self._load(batch_id)
+        if batch.state == "validating":
+            batch = await self._validate(batch)
+        if batch.state == "in_progress":
+            await self._run_rows(batch)
+            if self.stopping:
+                return
+        if not batch.ended:
+            batch = await self._wind_up(batch)
+        if not batch.ended:
+            batch = await self._write_results(batch)
+        await self._clean(batch)
+
+    async def _load(self, batch_id: str) -> Batch:
+        row = await self._database.read_one(f"SELECT {COLUMNS} FROM batch WHERE id = :id", id=batch_id)
+        if row is None:
+            raise NotFound(f"no batch {batch_id!r}")
+        return from_row(row)
+
+    async def _change(self, batch: Batch, state: str, change: str, **values: Any) -> Batch:
+        """Move a batch on if it still is in `state` and ours; whatever holds now is returned."""
+
+        def update(transaction: Transaction) -> None:
+            transaction.run(
+                f"UPDATE batch SET {change} WHERE id = :id AND lease_owner = :owner AND state = :state",
+                id=batch.id,
+                owner=self._owner,
+                state=state,
+                **values,
+            )
+
+        await self._database.write(update, durable=True)
+        return await self._load(batch.id)
+
+    async def _validate(self, batch: Batch) -> Batch:
+        reader = LineReader(batch.endpoint, batch.dialect)
+        faults: list[Fault] = []
+        await self._drop_rows(batch.id)  # of a validation that broke off
+        try:
+            _, content = await self._files.content(batch, batch.input_file_id)
+            async for found in read_lines(reader, content):
+                lines = [line for line in found if isinstance(line, Line)]
+                faults += [fault for fault in found if isinstance(fault, Fault)]
+                if lines and not faults:
+                    await self._database.write(lambda t, lines=lines: add_rows(t, batch.id, lines))
+        except TooMuch as much:
+            faults.append(much.fault)
+        except NotFound:
+            faults.append(Fault("input_file_gone", "the input file was deleted"))
+        if not reader.rows and not faults:
+            faults.append(Fault("empty_file", "the input file has no lines"))
+        if faults:
+            return await self._refuse(batch, faults)
+        return await self._change(
+            batch,
+            "validating",
+            "state = 'in_progress', in_progress_at = :now, total = :total",
+            now=self._clock(),
+            total=reader.rows,
+        )
+
+    async def _refuse(self, batch: Batch, faults: list[Fault]) -> Batch:
+        """Nothing of a file with bad lines runs, so nothing is charged. The error file names every one."""
+
+        async def lines() -> AsyncIterator[bytes]:
+            for at in range(0, len(faults), PAGE):
+                page = faults[at : at + PAGE]
+                yield b"".join(
+                    msgspec.json.encode({"custom_id": None, "response": None, "error": fault.wire()}) + b"\n"
+                    for fault in page
+                )
+
+        await self._files.write(
+            batch, batch.error_file_id, f"{batch.id}_error.jsonl", "batch_output", lines()
+        )
+        return await self._change(
+            batch,
+            "validating",
+            "state = 'failed', ended_at = :now, errors = :errors, has_errors = 1",
+            now=self._clock(),
+            errors=msgspec.json.encode([fault.wire() for fault in faults[:SHOWN_FAULTS]]).decode(),
+        )
+
+    async def _run_rows(self, batch: Batch) -> None:
+        caller = batch.who()
+        todo = self._todo(batch)
+        turn = asyncio.Lock()
+
+        async def runner() -> None:
+            while True:
+                async with turn:
+                    item = await anext(todo, None)
+                if item is None:
+                    return
+                async with self._slots:
+                    if not self._over(batch):
+                        await self._row(batch, caller, *item)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._rows_at_once):
+                group.create_task(runner())
+
+    def _over(self, batch: Batch) -> bool:
+        return self.stopping or batch.id in self.cancelled or self._clock() >= batch.expires_at
+
+    async def _todo(self, batch: Batch) -> AsyncIterator[tuple[Line, bytes]]:
+        """Rows without an answer and their bodies, read from the input some at a time."""
+        after = 0
+        while not self._over(batch):
+            lines = await waiting_lines(self._database, batch.id, after, PAGE)
+            if not lines:
+                return
+            start = lines[0].line_at
+            near = [line for line in lines if line.line_at + line.line_bytes - start <= PART] or lines[:1]
+            after = near[-1].number
+            length = near[-1].line_at + near[-1].line_bytes - start
+            content = await self._files.part(batch, batch.input_file_id, start, length)
+            for line, body in bodies(content, start, near):
+                if self._over(batch):
+                    return
+                yield line, body
+
+    async def _row(self, batch: Batch, caller: Caller, line: Line, body: bytes) -> None:
+        request_id = request_id_of(batch.id, line.number)
+        answered = await self._answer(batch, caller, body, request_id)
+        if answered is not None:
+            status, answer = answered
+            # An answer in hand is kept, also by a worker that is told to stop.
+            await asyncio.shield(
+                self._database.write(lambda t: record_row(t, request_id, status, answer), durable=True)
+            )
+
+    async def _answer(
+        self, batch: Batch, caller: Caller, body: bytes, request_id: str
+    ) -> tuple[int, bytes] | None:
+        """A row's answer or its refusal; None if the batch is over before there is one."""
+        for attempt in range(TRIES):
+            try:
+                return await self._run_row(caller, batch.endpoint, body, request_id)
+            except (RateLimited, Overloaded, UpstreamFailure) as error:
+                if attempt + 1 == TRIES:
+                    return refusal(error)
+                await self._sleep(min(2.0**attempt, LONGEST_WAIT_S))
+                if self._over(batch):
+                    return None
+            except DuplicateRequest:
+                # A server died between the bill and the answer; asking again would bill twice.
+                return 409, INTERRUPTED
+            except OpenGLMError as error:
+                return refusal(error)
+            except Exception as error:
+                logger.error("batch row %s failed", request_id, exc_info=error)
+                return refusal(error)
+        raise AssertionError("the last try returns")
+
+    async def _wind_up(self, batch: Batch) -> Batch:
+        """Decide what the batch will be. From here on no row runs."""
+        if batch.ending:
+            return batch
+        late = self._clock() >= batch.expires_at and await waiting_lines(self._database, batch.id, 0, 1)
+        batch = await self._change(
+            batch,
+            "in_progress",
+            "state = 'finalizing', ending = :ending, finalizing_at = :now",
+            ending="expired" if late else "completed",
+            now=self._clock(),
+        )
+        if batch.state == "cancelling":
+            batch = await self._change(batch, "cancelling", "ending = 'cancelled'")
+        return batch
+
+    async def _write_results(self, batch: Batch) -> Batch:
+        if batch.ending is None or batch.lease_owner != self._owner:
+            raise LeaseLost(batch.id)
+        unrun = UNRUN[batch.ending]
+        waiting = bool(await waiting_lines(self._database, batch.id, 0, 1))
+        for good, file_id, wanted in (
+            (True, batch.output_file_id, batch.completed > 0),
+            (False, batch.error_file_id, batch.failed > 0 or waiting),
+        ):
+            if wanted:
+                name = f"{batch.id}_{'output' if good else 'error'}.jsonl"
+                lines = result_lines(self._database, batch.id, good=good, unrun=unrun)
+                await self._files.write(batch, file_id, name, "batch_output", lines)
+        return await self._change(
+            batch,
+            batch.state,
+            "state = ending, ended_at = :now, has_output = :output, has_errors = :errors",
+            now=self._clock(),
+            output=int(batch.completed > 0),
+            errors=int(batch.failed > 0 or waiting),
+        )
+
+    async def _clean(self, batch: Batch) -> None:
+        """Forget the rows of a batch that has ended, and its input if its owner asked for that."""
+        if not batch.ended:
+            raise LeaseLost(batch.id)
+        await self._drop_rows(batch.id)
+        if batch.auto_delete_input and batch.state == "completed":
+            try:
+                await self._files.delete(batch, batch.input_file_id)
+            except OpenGLMError as error:
+                logger.info("batch %s keeps its input: %s", batch.id, error.message)
+        await self._change(batch, batch.state, "cleaned = 1, lease_until = 0")
+        self.cancelled.discard(batch.id)
+
+    async def _drop_rows(self, batch_id: str) -> None:
+        """In pieces, so that nobody waits long for the writer."""
+        while await self._database.write(
+            lambda t: t.run(
+                "DELETE FROM batch_row WHERE batch_id = :id AND number IN"
+                " (SELECT number FROM batch_row WHERE batch_id = :id ORDER BY number LIMIT 5000)",
+                id=batch_id,
+            )
+        ):
+            pass
+
+
+class LeaseLost(Exception):
+    """Another node works on the batch now."""

@@ -1,0 +1,5 @@
+"""Answers that are fetched later: a task is taken in durably, runs in the background, and keeps its result."""
+
+from openglm.maas.tasks.tasks import Task, Tasks
+
+__all__ = ["Task", "Tasks"]

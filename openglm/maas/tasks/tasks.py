@@ -1,0 +1,296 @@
+"""Asynchronous chat: a request is kept, run by the gateway's own road, and its answer kept for some days.
+
+The task's id is the request id that billing sees, so a task that a dead server left behind runs again under
+the same id and is charged once. Only the organisation that made a task can see it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from openglm.dialects.fields import parse_object
+from openglm.errors import (
+    DuplicateRequest,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    UpstreamFailure,
+)
+from openglm.maas.batches.refusals import refusal
+from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.files.files import is_id
+from openglm.maas.ids import Clock, new_id, wall_clock
+
+if TYPE_CHECKING:
+    from openglm.maas.identity.caller import Caller
+
+logger = logging.getLogger(__name__)
+
+Run = Callable[["Caller", str, bytes, str], Awaitable[tuple[int, bytes]]]
+CHAT = "/v4/chat/completions"
+KEEP_DAYS = 7
+DAY_MS = 86_400_000
+LEASE_MS = 30_000
+POLL_S = 2.0
+TRIES = 6
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task; `answer` is the JSON that the run ended with."""
+
+    id: str
+    request_id: str
+    model: str
+    state: str  # PROCESSING, SUCCESS, FAIL
+    answer: bytes | None
+
+    def wire(self) -> dict[str, Any]:
+        status = {
+            "id": self.id,
+            "request_id": self.request_id,
+            "model": self.model,
+            "task_status": self.state,
+        }
+        if self.answer is None:
+            return status
+        body = msgspec.json.decode(self.answer)
+        if self.state == "FAIL":
+            error = body.get("error", body) if isinstance(body, dict) else body
+            return {**status, "error": error}
+        return {**body, **status}
+
+
+class Tasks:
+    """`run` answers (caller, endpoint, body, request_id) with (status, JSON), as for a batch's rows."""
+
+    def __init__(
+        self,
+        database: Database,
+        run: Run,
+        *,
+        node_id: str,
+        clock: Clock = wall_clock,
+        tasks_at_once: int = 32,
+        keep_days: int = KEEP_DAYS,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ):
+        self._database = database
+        self._run = run
+        self._node_id = node_id
+        self._clock = clock
+        self._tasks_at_once = tasks_at_once
+        self._keep_ms = keep_days * DAY_MS
+        self._sleep = sleep
+        self._working: dict[str, asyncio.Task[None]] = {}
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def submit(self, caller: Caller, body: bytes, endpoint: str = CHAT) -> Task:
+        """Take a chat request in. `stream` is ignored: there is nobody to stream to."""
+        fields = parse_object(body)
+        model = fields.needed_text("model")
+        if not fields.items("messages", 100_000):
+            raise fields.wrong("messages", "a list that is not empty")
+        caller.may_use(model)
+        now = self._clock()
+        task_id = new_id("task", now)
+        request_id = fields.text("request_id") or task_id
+        if not _REQUEST_ID.fullmatch(request_id):
+            raise InvalidRequest(
+                f"request_id must be 1 to 128 printable ASCII characters, got {ascii(request_id)[:60]}",
+                param="request_id",
+            )
+        left_out = ("stream", "stream_options", "request_id")
+        kept = {name: value for name, value in fields.data.items() if name not in left_out}
+
+        def insert(transaction: Transaction) -> None:
+            made = transaction.run(
+                "INSERT INTO async_task (id, org_id, request_id, caller, endpoint, model, body, state, created_at)"
+                " VALUES (:id, :org, :request, :caller, :endpoint, :model, :body, 'PROCESSING', :now)"
+                " ON CONFLICT (org_id, request_id) DO NOTHING",
+                id=task_id,
+                org=caller.org_id,
+                request=request_id,
+                caller=msgspec.json.encode(caller).decode(),
+                endpoint=endpoint,
+                model=model.replace("\0", ""),
+                body=msgspec.json.encode(kept),
+                now=now,
+            )
+            if not made:
+                raise DuplicateRequest(f"a task with request_id {request_id!r} exists already")
+
+        await asyncio.shield(self._database.write(insert, durable=True))
+        self._woken.set()
+        return Task(task_id, request_id, model, "PROCESSING", None)
+
+    async def get(self, caller: Caller, task_id: str) -> Task:
+        row = None
+        if is_id(task_id):
+            row = await self._database.read_one(
+                "SELECT id, request_id, model, state, answer FROM async_task WHERE id = :id AND org_id = :org",
+                id=task_id,
+                org=caller.org_id,
+            )
+        if row is None:
+            raise NotFound(f"no task {task_id[:80]!r}", hint="results are kept for some days only")
+        return Task(row["id"], row["request_id"], row["model"], row["state"], row["answer"])
+
+    async def start(self) -> None:
+        """Run tasks from now on, first those that this node left behind."""
+        await self._free_leases()
+        self._loops = [asyncio.create_task(self._serve()), asyncio.create_task(self._keep())]
+
+    async def stop(self, grace_s: float = 30.0) -> None:
+        self._stopping = True
+        if self._working:
+            await asyncio.wait(self._working.values(), timeout=grace_s)
+        tasks = [*self._working.values(), *self._loops]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self._free_leases()
+
+    async def run_pending(self) -> None:
+        """Run, in this task, whatever waits now; for `glm admin` and for tests."""
+        while claimed := await self._claim(self._tasks_at_once):
+            for row in claimed:
+                await self._answer(row)
+
+    async def forget_old(self) -> int:
+        """Delete results that are past their days."""
+        before = self._clock() - self._keep_ms
+        return await asyncio.shield(
+            self._database.write(
+                lambda t: t.run(
+                    "DELETE FROM async_task WHERE id IN"
+                    " (SELECT id FROM async_task WHERE ended_at < :before ORDER BY id LIMIT 1000)",
+                    before=before,
+                )
+            )
+        )
+
+    async def _free_leases(self) -> None:
+        await self._database.write(
+            lambda t: t.run(
+                "UPDATE async_task SET lease_until = 0 WHERE lease_owner = :me AND state = 'PROCESSING'",
+                me=self._node_id,
+            )
+        )
+
+    async def _serve(self) -> None:
+        while not self._stopping:
+            self._woken.clear()
+            try:
+                for row in await self._claim(self._tasks_at_once - len(self._working)):
+                    self._working[row["id"]] = asyncio.create_task(self._work(row))
+            except Exception as error:
+                logger.error("cannot look for tasks", exc_info=error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._woken.wait()
+
+    async def _work(self, row: Row) -> None:
+        try:
+            await self._answer(row)
+        except Exception as error:
+            # The lease runs out by itself, and then the task is tried again.
+            logger.error("task %s broke off", row["id"], exc_info=error)
+        finally:
+            del self._working[row["id"]]
+            self._woken.set()
+
+    async def _claim(self, most: int) -> list[Row]:
+        if most <= 0:
+            return []
+        now = self._clock()
+
+        def take(transaction: Transaction) -> list[Row]:
+            free = transaction.all(
+                "SELECT id, caller, endpoint, body FROM async_task"
+                " WHERE state = 'PROCESSING' AND lease_until <= :now ORDER BY id LIMIT :most",
+                now=now,
+                most=most,
+            )
+            return [
+                row
+                for row in free
+                if transaction.run(
+                    "UPDATE async_task SET lease_owner = :me, lease_until = :until"
+                    " WHERE id = :id AND state = 'PROCESSING' AND lease_until <= :now",
+                    id=row["id"],
+                    me=self._node_id,
+                    until=now + LEASE_MS,
+                    now=now,
+                )
+            ]
+
+        return await asyncio.shield(self._database.write(take))
+
+    async def _answer(self, row: Row) -> None:
+        from openglm.maas.identity.caller import Caller
+
+        caller = msgspec.json.decode(row["caller"], type=Caller)
+        status, answer = await self._try(caller, row)
+
+        def keep(transaction: Transaction) -> None:
+            transaction.run(
+                "UPDATE async_task SET state = :state, status = :status, answer = :answer, ended_at = :now"
+                " WHERE id = :id AND state = 'PROCESSING'",
+                id=row["id"],
+                state="SUCCESS" if status < 400 else "FAIL",
+                status=status,
+                answer=answer,
+                now=self._clock(),
+            )
+
+        await asyncio.shield(self._database.write(keep, durable=True))
+
+    async def _try(self, caller: Caller, row: Row) -> tuple[int, bytes]:
+        for attempt in range(TRIES):
+            try:
+                return await self._run(caller, row["endpoint"], row["body"], row["id"])
+            except (RateLimited, Overloaded, UpstreamFailure) as error:
+                if attempt + 1 == TRIES:
+                    return refusal(error)
+                await self._sleep(2.0**attempt)
+            except Exception as error:
+                logger.info("task %s failed: %s", row["id"], error)
+                return refusal(error)
+        raise AssertionError("the last try returns")
+
+    async def _keep(self) -> None:
+        """Prolong the leases of what runs here; now and then forget what is old."""
+        while not self._stopping:
+            await asyncio.sleep(POLL_S)
+            try:
+                await self.renew()
+                await self.forget_old()
+            except Exception as error:
+                logger.error("cannot renew the leases of tasks", exc_info=error)
+
+    async def renew(self) -> None:
+        until, working = self._clock() + LEASE_MS, sorted(self._working)
+
+        def prolong(transaction: Transaction) -> None:
+            transaction.many(
+                "UPDATE async_task SET lease_until = :until WHERE id = :id AND lease_owner = :me",
+                [{"id": task_id, "me": self._node_id, "until": until} for task_id in working],
+            )
+
+        if working:
+            await asyncio.shield(self._database.write(prolong))

@@ -1,0 +1,523 @@
+"""Organisations, users, members, projects: who signs up, who signs in, who may change whom.
+
+Every method that takes an `org_id` touches that organisation alone. Who may call what is the caller's
+question, answered by `membership(...).may(...)`; rules that no role lifts (the last owner stays, nobody hands
+out more than they have) are kept here. What changes somebody's rights is audited in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from openglm.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
+from openglm.maas.database import Database, Transaction
+from openglm.maas.identity import attempts, invitations
+from openglm.maas.identity.audit import SYSTEM, Actor, note
+from openglm.maas.identity.names import clean_email, clean_name
+from openglm.maas.identity.passwords import Passwords
+from openglm.maas.identity.people import (
+    MEMBER,
+    Member,
+    Org,
+    Project,
+    SignedUp,
+    SignUp,
+    User,
+    add_member,
+    add_org,
+    add_user,
+    keep_an_owner,
+    lock_org,
+    member_of,
+    member_row,
+    org_of,
+    project_of,
+    user_of,
+)
+from openglm.maas.identity.roles import Role, as_role
+from openglm.maas.ids import Clock, new_id, wall_clock
+
+
+def _nothing() -> None: ...
+
+
+class Accounts:
+    """`changed` is called after anything that a remembered key may depend on: pass `keys.forget`."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        sign_up: SignUp = "open",
+        passwords: Passwords | None = None,
+        changed: Callable[[], None] = _nothing,
+        clock: Clock = wall_clock,
+    ):
+        self._database = database
+        self._sign_up: SignUp = sign_up
+        self._passwords = passwords or Passwords()
+        self._changed = changed
+        self._clock = clock
+
+    # Users
+
+    async def is_empty(self) -> bool:
+        """Has nobody signed up yet?"""
+        return await self._database.read_one("SELECT 1 FROM app_user LIMIT 1") is None
+
+    async def sign_up(
+        self, email: str, password: str, name: str, *, invitation: str | None = None, ip: str | None = None
+    ) -> SignedUp:
+        """A new user: with an invitation into its organisation, else with one of their own."""
+        email, name = clean_email(email), clean_name(name)
+        if not await self.is_empty() and not invitation:
+            self._check_open()
+        now = self._clock()
+        # The attempt is counted by itself: a refusal below must not undo it.
+        await self._database.write(lambda tx: attempts.attempt(tx, now, "sign-up", ip))
+        hashed = await self._passwords.hash(password, email=email)
+
+        def work(tx: Transaction) -> SignedUp:
+            invited = invitations.take(tx, now, invitation, email) if invitation else None
+            user = add_user(tx, now, email, name, hashed, verified=invited is not None)
+            if not invited and not user.is_operator:
+                self._check_open()
+            return self._settle_in(tx, now, user, invited, ip)
+
+        return await self._database.write(work, durable=True)
+
+    async def sign_up_proven(self, email: str, name: str, *, ip: str | None = None) -> SignedUp:
+        """A new user whose address an identity provider vouches for; they have no password."""
+        email, name, now = clean_email(email), clean_name(name), self._clock()
+
+        def work(tx: Transaction) -> SignedUp:
+            user = add_user(tx, now, email, name, None, verified=True)
+            if not user.is_operator:
+                self._check_open()
+            return self._settle_in(tx, now, user, None, ip)
+
+        return await self._database.write(work, durable=True)
+
+    async def login(self, email: str, password: str, *, ip: str | None = None) -> User:
+        """The user, or Unauthorized in the same words whatever was wrong, or RateLimited."""
+        email, now = clean_email(email), self._clock()
+        await self._database.write(lambda tx: attempts.attempt(tx, now, email, ip))
+        row = await self._database.read_one("SELECT * FROM app_user WHERE email = :email", email=email)
+        known = row["password_hash"] if row is not None else None
+        right = await self._passwords.matches(password, known)
+        if row is None or known is None or not right or row["disabled_at"] is not None:
+            raise Unauthorized("the e-mail address or the password is wrong", reason="rejected")
+        better = await self._passwords.hash(password, email="") if self._passwords.outdated(known) else known
+
+        def work(tx: Transaction) -> None:
+            attempts.forgive(tx, email, ip)
+            if better != known:
+                tx.run(
+                    "UPDATE app_user SET password_hash = :new WHERE id = :id AND password_hash = :old",
+                    new=better,
+                    old=known,
+                    id=row["id"],
+                )
+
+        await self._database.write(work)
+        return user_of(row)
+
+    async def user(self, user_id: str) -> User:
+        row = await self._database.read_one("SELECT * FROM app_user WHERE id = :id", id=user_id)
+        if row is None:
+            raise NotFound(f"no user {user_id!r}")
+        return user_of(row)
+
+    async def rename_user(self, user_id: str, name: str) -> None:
+        name = clean_name(name)
+        if not await self._database.write(
+            lambda tx: tx.run("UPDATE app_user SET name = :name WHERE id = :id", name=name, id=user_id)
+        ):
+            raise NotFound(f"no user {user_id!r}")
+
+    async def change_password(
+        self, user_id: str, old: str, new: str, *, actor: Actor = SYSTEM, keep_session: str | None = None
+    ) -> None:
+        """A new password for who knows the old one; every session but `keep_session` ends."""
+        user, now = await self.user(user_id), self._clock()
+        await self._database.write(lambda tx: attempts.attempt(tx, now, user.email, actor.ip))
+        row = await self._database.read_one("SELECT * FROM app_user WHERE id = :id", id=user_id)
+        if not await self._passwords.matches(old, row["password_hash"] if row is not None else None):
+            raise Forbidden("the old password is wrong")
+        await self._put_password(user, new, actor, keep_session)
+
+    async def reset_password(self, user_id: str, new: str, *, actor: Actor = SYSTEM) -> None:
+        """By an operator: a new password, and every session of the user ends."""
+        await self._put_password(await self.user(user_id), new, actor, None)
+
+    async def disable_user(self, user_id: str, *, actor: Actor = SYSTEM) -> None:
+        """Sessions end, keys that belong to the user stop. The last operator stays."""
+        await self._switch_user(user_id, self._clock(), actor)
+
+    async def enable_user(self, user_id: str, *, actor: Actor = SYSTEM) -> None:
+        await self._switch_user(user_id, None, actor)
+
+    async def set_operator(self, user_id: str, is_operator: bool, *, actor: Actor = SYSTEM) -> None:
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            if not is_operator:
+                _keep_an_operator(tx, user_id)
+            _touched(
+                tx.run(
+                    "UPDATE app_user SET is_operator = :value WHERE id = :id",
+                    value=int(is_operator),
+                    id=user_id,
+                ),
+                "user",
+                user_id,
+            )
+            note(tx, now, actor, "user.operator", user_id, org_id=None, details={"is_operator": is_operator})
+
+        await self._database.write(work, durable=True)
+
+    async def users(self, *, after: str = "", limit: int = 100) -> tuple[User, ...]:
+        """All users in order of age: for operators only."""
+        rows = await self._database.read(
+            "SELECT * FROM app_user WHERE id > :after ORDER BY id LIMIT :count", after=after, count=limit
+        )
+        return tuple(user_of(row) for row in rows)
+
+    # Organisations
+
+    async def create_org(self, name: str, owner_id: str, *, actor: Actor = SYSTEM) -> Org:
+        name, now = clean_name(name), self._clock()
+
+        def work(tx: Transaction) -> Org:
+            if not tx.one("SELECT 1 FROM app_user WHERE id = :id AND disabled_at IS NULL", id=owner_id):
+                raise NotFound(f"no user {owner_id!r}")
+            org_id, _ = add_org(tx, now, name, owner_id)
+            note(tx, now, actor, "org.create", org_id, org_id=org_id, details={"name": name})
+            return Org(org_id, name, "default", False, now)
+
+        return await self._database.write(work, durable=True)
+
+    async def org(self, org_id: str) -> Org:
+        row = await self._database.read_one("SELECT * FROM org WHERE id = :id", id=org_id)
+        if row is None:
+            raise NotFound(f"no organisation {org_id!r} here")
+        return org_of(row)
+
+    async def orgs(self, *, after: str = "", limit: int = 100) -> tuple[Org, ...]:
+        """All organisations in order of age: for operators only."""
+        rows = await self._database.read(
+            "SELECT * FROM org WHERE id > :after ORDER BY id LIMIT :count", after=after, count=limit
+        )
+        return tuple(org_of(row) for row in rows)
+
+    async def orgs_of(self, user_id: str) -> tuple[tuple[Org, Role], ...]:
+        rows = await self._database.read(
+            "SELECT o.*, m.role FROM org o JOIN member m ON m.org_id = o.id"
+            " WHERE m.user_id = :user ORDER BY o.id",
+            user=user_id,
+        )
+        return tuple((org_of(row), as_role(row["role"])) for row in rows)
+
+    async def rename_org(self, org_id: str, name: str, *, actor: Actor = SYSTEM) -> None:
+        name = clean_name(name)
+        await self._put_org(org_id, "name", name, actor, "org.rename")
+
+    async def set_tier(self, org_id: str, tier: str, *, actor: Actor = SYSTEM) -> None:
+        """By an operator: the limits that the organisation lives under."""
+        tier = clean_name(tier, "tier")
+        await self._put_org(org_id, "tier", tier, actor, "org.tier")
+
+    async def disable_org(self, org_id: str, *, actor: Actor = SYSTEM) -> None:
+        """All its keys stop: at once here, within two seconds elsewhere. Nothing is deleted."""
+        await self._put_org(org_id, "disabled_at", self._clock(), actor, "org.disable")
+
+    async def enable_org(self, org_id: str, *, actor: Actor = SYSTEM) -> None:
+        await self._put_org(org_id, "disabled_at", None, actor, "org.enable")
+
+    # Members
+
+    async def membership(self, org_id: str, user_id: str) -> Member:
+        """The member, or NotFound: who is not one cannot tell whether the organisation exists."""
+        row = await self._database.read_one(
+            f"{MEMBER} WHERE m.org_id = :org AND m.user_id = :user AND u.disabled_at IS NULL",
+            org=org_id,
+            user=user_id,
+        )
+        if row is None:
+            raise NotFound(f"no organisation {org_id!r} here")
+        return member_of(row)
+
+    async def members(self, org_id: str) -> tuple[Member, ...]:
+        rows = await self._database.read(f"{MEMBER} WHERE m.org_id = :org ORDER BY u.email", org=org_id)
+        return tuple(member_of(row) for row in rows)
+
+    async def set_role(self, org_id: str, user_id: str, role: str, *, by: Actor) -> None:
+        """Change a member's role. Only owners make owners, and only owners unmake them."""
+        now, wanted = self._clock(), as_role(role)
+
+        def work(tx: Transaction) -> None:
+            lock_org(tx, org_id)
+            member = member_row(tx, org_id, user_id)
+            _may_change(tx, org_id, by, member.role, wanted)
+            if member.role == "owner" and wanted != "owner":
+                keep_an_owner(tx, org_id, user_id)
+            tx.run(
+                "UPDATE member SET role = :role WHERE org_id = :org AND user_id = :user",
+                role=wanted,
+                org=org_id,
+                user=user_id,
+            )
+            details = {"from": member.role, "to": wanted}
+            note(tx, now, by, "member.role", user_id, org_id=org_id, details=details)
+
+        await self._write(work)
+
+    async def remove_member(self, org_id: str, user_id: str, *, by: Actor) -> None:
+        """Take somebody out, or leave oneself. Keys that belong to them stop."""
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            lock_org(tx, org_id)
+            member = member_row(tx, org_id, user_id)
+            if by.user_id != user_id:
+                _may_change(tx, org_id, by, member.role, member.role)
+            if member.role == "owner":
+                keep_an_owner(tx, org_id, user_id)
+            tx.run("DELETE FROM member WHERE org_id = :org AND user_id = :user", org=org_id, user=user_id)
+            tx.run(
+                "UPDATE api_key SET revoked_at = :now"
+                " WHERE org_id = :org AND user_id = :user AND revoked_at IS NULL",
+                now=now,
+                org=org_id,
+                user=user_id,
+            )
+            note(tx, now, by, "member.remove", user_id, org_id=org_id, details={"role": member.role})
+
+        await self._write(work)
+
+    async def invite(
+        self, org_id: str, email: str, role: str, *, by: Actor, valid_ms: int = invitations.VALID_MS
+    ) -> invitations.NewInvitation:
+        """An invitation for one address; its token is seen here and never again."""
+        email, wanted, now = clean_email(email), as_role(role), self._clock()
+
+        def work(tx: Transaction) -> invitations.NewInvitation:
+            lock_org(tx, org_id)
+            _may_change(tx, org_id, by, wanted, wanted)
+            made = invitations.make(tx, now, org_id, email, wanted, by=by.user_id, valid_ms=valid_ms)
+            note(tx, now, by, "member.invite", email, org_id=org_id, details={"role": wanted})
+            return made
+
+        return await self._database.write(work, durable=True)
+
+    async def open_invitations(self, org_id: str) -> tuple[invitations.Invitation, ...]:
+        """Those that can still be accepted."""
+        rows = await self._database.read(invitations.OPEN, org=org_id, now=self._clock())
+        return tuple(invitations.invitation_of(row) for row in rows)
+
+    async def withdraw(self, org_id: str, invitation_id: str, *, actor: Actor = SYSTEM) -> None:
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            invitations.withdraw(tx, now, org_id, invitation_id)
+            note(tx, now, actor, "member.withdraw", invitation_id, org_id=org_id)
+
+        await self._database.write(work)
+
+    async def accept(self, user_id: str, token: str, *, actor: Actor = SYSTEM) -> Member:
+        """Somebody with an account joins the organisation that invited them."""
+        user, now = await self.user(user_id), self._clock()
+
+        def work(tx: Transaction) -> Member:
+            invited = invitations.take(tx, now, token, user.email)
+            if tx.one(
+                "SELECT 1 FROM member WHERE org_id = :org AND user_id = :user",
+                org=invited.org_id,
+                user=user_id,
+            ):
+                raise Conflict("you are a member already")
+            add_member(tx, now, invited.org_id, user_id, invited.role)
+            details = {"role": invited.role}
+            note(tx, now, actor, "member.join", user_id, org_id=invited.org_id, details=details)
+            return member_row(tx, invited.org_id, user_id)
+
+        return await self._database.write(work, durable=True)
+
+    # Projects
+
+    async def create_project(self, org_id: str, name: str, *, actor: Actor = SYSTEM) -> Project:
+        name, now = clean_name(name), self._clock()
+        project_id = new_id("proj", now)
+
+        def work(tx: Transaction) -> Project:
+            lock_org(tx, org_id)
+            _name_is_free(tx, org_id, name)
+            tx.run(
+                "INSERT INTO project (id, org_id, name, created_at) VALUES (:id, :org, :name, :now)",
+                id=project_id,
+                org=org_id,
+                name=name,
+                now=now,
+            )
+            note(tx, now, actor, "project.create", project_id, org_id=org_id, details={"name": name})
+            return Project(project_id, org_id, name, False, now)
+
+        return await self._database.write(work, durable=True)
+
+    async def projects(self, org_id: str) -> tuple[Project, ...]:
+        rows = await self._database.read("SELECT * FROM project WHERE org_id = :org ORDER BY id", org=org_id)
+        return tuple(project_of(row) for row in rows)
+
+    async def project(self, org_id: str, project_id: str) -> Project:
+        row = await self._database.read_one(
+            "SELECT * FROM project WHERE org_id = :org AND id = :id", org=org_id, id=project_id
+        )
+        if row is None:
+            raise NotFound(f"no project {project_id!r} here")
+        return project_of(row)
+
+    async def rename_project(self, org_id: str, project_id: str, name: str, *, actor: Actor = SYSTEM) -> None:
+        name, now = clean_name(name), self._clock()
+
+        def work(tx: Transaction) -> None:
+            lock_org(tx, org_id)
+            _name_is_free(tx, org_id, name, but=project_id)
+            _touched(
+                tx.run(
+                    "UPDATE project SET name = :name WHERE org_id = :org AND id = :id",
+                    name=name,
+                    org=org_id,
+                    id=project_id,
+                ),
+                "project",
+                project_id,
+            )
+            note(tx, now, actor, "project.rename", project_id, org_id=org_id, details={"name": name})
+
+        await self._database.write(work)
+
+    async def archive_project(self, org_id: str, project_id: str, *, actor: Actor = SYSTEM) -> None:
+        """Its keys stop; its usage and bills stay."""
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            _touched(
+                tx.run(
+                    "UPDATE project SET archived_at = coalesce(archived_at, :now)"
+                    " WHERE org_id = :org AND id = :id",
+                    now=now,
+                    org=org_id,
+                    id=project_id,
+                ),
+                "project",
+                project_id,
+            )
+            note(tx, now, actor, "project.archive", project_id, org_id=org_id)
+
+        await self._write(work)
+
+    # Inside
+
+    async def _write(self, work: Callable[[Transaction], None]) -> None:
+        """A durable write after which remembered keys are read anew, even if it failed half known."""
+        try:
+            await self._database.write(work, durable=True)
+        finally:
+            self._changed()
+
+    def _check_open(self) -> None:
+        if self._sign_up == "open":
+            return
+        if self._sign_up == "invitation":
+            raise Forbidden("sign-up needs an invitation here", hint="ask an organisation's owner for one")
+        raise Forbidden("sign-up is closed here", hint="ask the platform's operator")
+
+    def _settle_in(
+        self, tx: Transaction, now: int, user: User, invited: invitations.Invitation | None, ip: str | None
+    ) -> SignedUp:
+        if invited is None:
+            org_id, project_id = add_org(tx, now, user.name, user.id)
+        else:
+            org_id = invited.org_id
+            add_member(tx, now, org_id, user.id, invited.role)
+            row = tx.one(
+                "SELECT id FROM project WHERE org_id = :org AND archived_at IS NULL ORDER BY id", org=org_id
+            )
+            project_id = row["id"] if row else ""
+        note(tx, now, Actor(user.id, ip), "user.sign_up", user.id, org_id=org_id)
+        return SignedUp(user, org_id, project_id)
+
+    async def _put_password(self, user: User, new: str, actor: Actor, keep_session: str | None) -> None:
+        hashed, now = await self._passwords.hash(new, email=user.email), self._clock()
+
+        def work(tx: Transaction) -> None:
+            tx.run("UPDATE app_user SET password_hash = :hash WHERE id = :id", hash=hashed, id=user.id)
+            tx.run(
+                "DELETE FROM session WHERE user_id = :id AND id <> :keep", id=user.id, keep=keep_session or ""
+            )
+            note(tx, now, actor, "user.password", user.id, org_id=None)
+
+        await self._database.write(work, durable=True)
+
+    async def _switch_user(self, user_id: str, disabled_at: int | None, actor: Actor) -> None:
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            if disabled_at is not None:
+                _keep_an_operator(tx, user_id)
+                tx.run("DELETE FROM session WHERE user_id = :id", id=user_id)
+            _touched(
+                tx.run("UPDATE app_user SET disabled_at = :at WHERE id = :id", at=disabled_at, id=user_id),
+                "user",
+                user_id,
+            )
+            action = "user.enable" if disabled_at is None else "user.disable"
+            note(tx, now, actor, action, user_id, org_id=None)
+
+        await self._write(work)
+
+    async def _put_org(
+        self, org_id: str, column: str, value: str | int | None, actor: Actor, action: str
+    ) -> None:
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            touched = tx.run(f"UPDATE org SET {column} = :value WHERE id = :id", value=value, id=org_id)
+            _touched(touched, "organisation", org_id)
+            note(tx, now, actor, action, org_id, org_id=org_id, details={column: value})
+
+        await self._write(work)
+
+
+def _touched(rows: int, what: str, name: str) -> None:
+    if not rows:
+        raise NotFound(f"no {what} {name!r} here")
+
+
+def _may_change(tx: Transaction, org_id: str, by: Actor, role: Role, wanted: Role) -> None:
+    """May they give or take these roles? Without a user it is the platform itself, which may."""
+    if by.user_id is None:
+        return
+    theirs = member_row(tx, org_id, by.user_id)
+    theirs.may("members.write")
+    if "owner" in (role, wanted):
+        theirs.may("owners.write")
+
+
+def _keep_an_operator(tx: Transaction, leaving: str) -> None:
+    if tx.kind == "postgres":
+        tx.run("LOCK TABLE app_user IN SHARE ROW EXCLUSIVE MODE")
+    if not tx.one(
+        "SELECT 1 FROM app_user WHERE is_operator = 1 AND disabled_at IS NULL AND id <> :id", id=leaving
+    ):
+        raise Conflict("the platform must keep one operator", hint="make somebody else an operator first")
+
+
+def _name_is_free(tx: Transaction, org_id: str, name: str, *, but: str = "") -> None:
+    if tx.one(
+        "SELECT 1 FROM project WHERE org_id = :org AND name = :name AND id <> :but",
+        org=org_id,
+        name=name,
+        but=but,
+    ):
+        raise InvalidRequest(f"a project is called {name!r} already", param="name", code="name_taken")

@@ -1,0 +1,77 @@
+"""How often one may try to sign in: GCRA buckets in the database, so that restarts and nodes change nothing.
+
+A bucket is one moment: when it will be empty again. An attempt pushes it on by its share; one that would push
+it past the burst is refused and pushes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from openglm.errors import RateLimited
+from openglm.maas.database import Transaction
+from openglm.maas.secrets import fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    burst: int
+    every_ms: int  # one more attempt each
+
+
+PER_PAIR = Allowance(5, 60_000)  # of one address for one account
+PER_ACCOUNT = Allowance(50, 60_000)  # of all addresses for one account
+PER_ADDRESS = Allowance(30, 10_000)  # of one address for all accounts
+
+
+def attempt(tx: Transaction, now: int, email: str, ip: str | None) -> None:
+    """Count one attempt in all buckets, or raise; then nothing is counted."""
+    # Sorted: nodes that lock the same rows lock them in the same order.
+    for bucket, allowance in sorted(buckets(email, ip).items()):
+        _count(tx, now, bucket, allowance)
+    tx.run("DELETE FROM login_attempt WHERE empty_at < :now", now=now)
+
+
+def forgive(tx: Transaction, email: str, ip: str | None) -> None:
+    """A right password empties the bucket of this address and account."""
+    tx.run("DELETE FROM login_attempt WHERE bucket = :bucket", bucket=_pair(email, ip))
+
+
+def buckets(email: str, ip: str | None) -> dict[str, Allowance]:
+    return {
+        _pair(email, ip): PER_PAIR,
+        "account:" + fingerprint(email): PER_ACCOUNT,
+        f"ip:{ip or ''}": PER_ADDRESS,
+    }
+
+
+def _pair(email: str, ip: str | None) -> str:
+    return f"pair:{fingerprint(email)}:{ip or ''}"
+
+
+def _count(tx: Transaction, now: int, bucket: str, allowance: Allowance) -> None:
+    span = allowance.burst * allowance.every_ms
+    tx.run(
+        "INSERT INTO login_attempt (bucket, empty_at) VALUES (:bucket, 0) ON CONFLICT (bucket) DO NOTHING",
+        bucket=bucket,
+    )
+    # A moment beyond the span can only come from a clock that was wrong.
+    counted = tx.run(
+        "UPDATE login_attempt SET empty_at = CASE WHEN empty_at < :now OR empty_at > :now + :span"
+        " THEN :now ELSE empty_at END + :every"
+        " WHERE bucket = :bucket AND (empty_at <= :now + :room OR empty_at > :now + :span)",
+        bucket=bucket,
+        now=now,
+        span=span,
+        every=allowance.every_ms,
+        room=span - allowance.every_ms,
+    )
+    if not counted:
+        row = tx.one("SELECT empty_at FROM login_attempt WHERE bucket = :bucket", bucket=bucket)
+        wait_ms = (row["empty_at"] if row else now) - (now + span - allowance.every_ms)
+        raise RateLimited(
+            "too many attempts to sign in",
+            kind="requests",
+            retry_after_s=max(1.0, wait_ms / 1000),
+            hint="wait, or ask an administrator for a new password",
+        )

@@ -1,0 +1,37 @@
+"""Who makes an API request, and what their key lets them do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from openglm.errors import Forbidden
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The holder of a valid key. Empty scopes allow everything."""
+
+    org_id: str
+    project_id: str
+    key_id: str
+    user_id: str | None = None
+    tier: str = "default"
+    models: tuple[str, ...] = ()  # names, or prefix*
+    endpoints: tuple[str, ...] = ()  # "chat", "embeddings", "files", ...
+    key_budget_nano: int | None = None  # for display; budgets are judged where money is
+
+    def may_use(self, model: str) -> None:
+        if self.models and not any(_covers(pattern, model) for pattern in self.models):
+            raise Forbidden(
+                f"this key may not use the model {model!r}", hint=f"it may use: {', '.join(self.models)}"
+            )
+
+    def may_call(self, endpoint: str) -> None:
+        if self.endpoints and endpoint not in self.endpoints:
+            raise Forbidden(
+                f"this key may not call {endpoint!r}", hint=f"it may call: {', '.join(self.endpoints)}"
+            )
+
+
+def _covers(pattern: str, model: str) -> bool:
+    return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern

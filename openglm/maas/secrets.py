@@ -1,0 +1,205 @@
+"""The platform's secrets: one master key, keys derived from it, sealed values, and logs without secrets.
+
+The master key is `secret.key` in the data folder (made on first use, readable by its owner alone) or
+OPENGLM_SECRET_KEY. A sealed value opens only with the purpose and the context that it was sealed for, so a
+row copied onto another row is refused. Who loses the key loses what is sealed; hashes (keys, tokens) stay
+valid.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+from openglm.errors import OpenGLMError
+
+KEY_BYTES = 32
+_NONCE_BYTES = 12
+_VERSION = b"\x01"  # AES-256-GCM, HKDF-SHA256
+_HIDDEN = "***"
+
+
+class SealBroken(OpenGLMError):
+    """A sealed value that does not open: another master key, another row, or changed bytes."""
+
+
+class Secrets:
+    """The master key and what it does. It never shows itself."""
+
+    def __init__(self, master: bytes):
+        if len(master) != KEY_BYTES:
+            raise OpenGLMError(f"the master key must be {KEY_BYTES} bytes, got {len(master)}")
+        self._master = master
+        self._derived: dict[str, bytes] = {}
+
+    @classmethod
+    def open(cls, folder: Path) -> Secrets:
+        """The key of the environment, else of the data folder, made there if it is not."""
+        if text := os.environ.get("OPENGLM_SECRET_KEY"):
+            return cls(_decode(text, "OPENGLM_SECRET_KEY"))
+        path = folder / "secret.key"
+        if not path.exists():
+            _make(path)
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            text = path.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise OpenGLMError(f"cannot read the master key {path}: {error}") from None
+        if mode & 0o077:
+            raise OpenGLMError(
+                f"others can read the master key {path} (mode {mode:o})", hint=f"chmod 600 {path}"
+            )
+        return cls(_decode(text, str(path)))
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes for one purpose; they tell nothing about the master key or about other purposes."""
+        key = self._derived.get(purpose)
+        if key is None:
+            from cryptography.hazmat.primitives.hashes import SHA256
+            from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+            info = b"openglm/" + purpose.encode()
+            key = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(self._master)
+            self._derived[purpose] = key
+        return key
+
+    def seal(self, purpose: str, value: bytes, *, context: str) -> bytes:
+        """Encrypt `value`; `context` names where it stands, such as the id of its row."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return _VERSION + nonce + AESGCM(self.derive(purpose)).encrypt(nonce, value, context.encode())
+
+    def unseal(self, purpose: str, sealed: bytes, *, context: str) -> bytes:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        sealed = bytes(sealed)
+        nonce, body = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        if sealed[:1] == _VERSION and len(body) >= 16:
+            try:
+                return AESGCM(self.derive(purpose)).decrypt(nonce, body, context.encode())
+            except InvalidTag:
+                pass
+        raise SealBroken(
+            f"a sealed {purpose} does not open",
+            hint="the data folder needs the secret.key (or OPENGLM_SECRET_KEY) that it was written with",
+        )
+
+    def mac(self, purpose: str, value: str) -> str:
+        """A keyed fingerprint: only who has the master key can make it."""
+        return hmac.new(self.derive(purpose), value.encode(), hashlib.sha256).hexdigest()
+
+
+def _make(path: Path) -> None:
+    """Write a new key and put it into place whole: of two processes that start at once, one wins for both."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+    except OSError as error:
+        raise OpenGLMError(f"cannot write the master key {path}: {error.strerror}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _decode(text: str, source: str) -> bytes:
+    text = text.strip()
+    try:
+        key = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise OpenGLMError(
+            f"{source} must hold {KEY_BYTES} bytes in base64 or hex", hint="make one: openssl rand -base64 32"
+        )
+    return key
+
+
+def fingerprint(token: str) -> str:
+    """What the database keeps of a token that we made: it has too many bits to be guessed from its hash."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def same(given: str, known: str) -> bool:
+    """Equal? Takes as long for a near miss as for a wild guess."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), known.encode())
+
+
+def new_token(kind: str) -> str:
+    """256 bits by chance. `kind` is one letter; the common face `glmX_` lets logs and scanners know it."""
+    return f"glm{kind}_{secrets.token_urlsafe(32)}"
+
+
+_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"://[^/\s@:]*:[^/\s@]+@"), f"://{_HIDDEN}@"),
+    (re.compile(r"\beyJ[\w-]{4,}\.[\w-]+(?:\.[\w-]*)*"), f"eyJ{_HIDDEN}"),
+    (re.compile(r"\b(key_[0-9a-f]{26}|[0-9a-f]{32})\.[A-Za-z0-9_-]{8,}"), rf"\1.{_HIDDEN}"),
+    (re.compile(r"\bglm[a-z]_[\w-]{16,}"), f"glm_{_HIDDEN}"),
+    (re.compile(r"\b(sk-)[\w-]{16,}"), rf"\1{_HIDDEN}"),
+    (
+        re.compile(
+            r"((?:\b|_)(?:authorization|x-api-key|(?:set-)?cookie|x-csrf-token)['\"]?\s*[:=,]\s*b?['\"]?)"
+            r"[^\r\n'\"]+",
+            re.I,
+        ),
+        rf"\1{_HIDDEN}",
+    ),
+    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", re.I), rf"\1 {_HIDDEN}"),
+    (
+        re.compile(
+            r"\b((?:new_|old_)?password|(?:client_)?secret|api_?key|(?:access_|refresh_|id_)?token|code_verifier)"
+            r"(['\"]?\s*[:=]\s*b?['\"]?)(?!\*\*\*)[^\s'\"&,;})\]]+",
+            re.I,
+        ),
+        rf"\1\2{_HIDDEN}",
+    ),
+)
+_RECORD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__)
+
+
+def redact(text: str) -> str:
+    """The text without keys, tokens, cookies and passwords."""
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+class RedactSecrets(logging.Filter):
+    """A filter for handlers: message, traceback and extra fields leave without secrets."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = redact(record.exc_text)
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info)
+        for name, value in list(record.__dict__.items()):
+            if name not in _RECORD_FIELDS and not isinstance(value, int | float | None):
+                setattr(record, name, redact(str(value)))
+        return True
+
+
+def redact_logs(*handlers: logging.Handler) -> None:
+    """Put the filter on handlers; those of the root logger when none are named. Twice does no harm."""
+    for handler in handlers or tuple(logging.getLogger().handlers):
+        if not any(isinstance(present, RedactSecrets) for present in handler.filters):
+            handler.addFilter(RedactSecrets())

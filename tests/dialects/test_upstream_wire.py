@@ -1,0 +1,290 @@
+"""Asking a model's server and reading its answer: the twins of decoding and encoding."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openglm.dialects import openai
+from openglm.dialects.openai.bodies import chat_body, completion_body, embedding_body, tokenize_body
+from openglm.dialects.openai.upstream import (
+    UpstreamEvents,
+    decode_count,
+    decode_embeddings,
+    decode_upstream_error,
+)
+from openglm.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    Overloaded,
+    PromptTooLong,
+    UpstreamFailure,
+)
+from openglm.messages import (
+    Failure,
+    Finish,
+    LogprobsDelta,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+    UsageUpdate,
+)
+
+CHATS = [
+    {"messages": [{"role": "user", "content": "hi"}]},
+    {"messages": [{"role": "user", "content": ""}], "temperature": 1.0, "top_k": -1, "seed": 7},
+    {
+        "messages": [
+            {"role": "system", "content": "be brief"},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "what is this?"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+                ],
+            },
+            {
+                "role": "assistant",
+                "reasoning_content": "hm",
+                "tool_calls": [
+                    {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+                ],
+            },
+            {"role": "tool", "tool_call_id": "c1", "content": "42"},
+            {"role": "assistant", "content": ""},
+            {"role": "user", "content": "go on", "name": "ann"},
+        ],
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "f",
+                    "description": "d",
+                    "parameters": {"type": "object"},
+                    "strict": True,
+                },
+            }
+        ],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "parallel_tool_calls": False,
+        "n": 3,
+        "logprobs": True,
+        "top_logprobs": 2,
+        "max_tokens": 5,
+        "stop": ["x", "y"],
+        "logit_bias": {"3": -5},
+        "thinking": {"type": "disabled", "clear_thinking": False},
+        "reasoning_effort": "low",
+        "cache_salt": "s",
+    },
+    {
+        "messages": [{"role": "user", "content": "json"}],
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "n", "schema": {"type": "object"}},
+        },
+    },
+    {"messages": [{"role": "user", "content": "r"}], "guided_regex": "[a-z]+"},
+    {"messages": [{"role": "user", "content": "c"}], "guided_choice": ["a", "b"]},
+]
+
+
+@pytest.mark.parametrize("body", CHATS)
+def test_a_body_we_ask_with_decodes_to_the_request_it_was_made_from(body):
+    request = openai.decode_chat(json.dumps({"model": "glm", **body}).encode())
+    again = openai.decode_chat(chat_body(request, "glm"))
+    assert again.stream
+    assert again.continuous_usage
+    for name in ("messages", "tools", "tool_choice", "sampling", "chosen", "n", "grammar", "thinking"):
+        assert getattr(again, name) == getattr(request, name), name
+    for name in ("keep_reasoning", "template_options", "cache_salt", "parallel_tool_calls"):
+        assert getattr(again, name) == getattr(request, name), name
+
+
+def test_what_the_caller_did_not_choose_is_not_sent():
+    request = openai.decode_chat(b'{"model":"m","messages":[{"role":"user","content":"x"}],"top_p":0.5}')
+    body = json.loads(chat_body(request, "wire-name"))
+    assert body["model"] == "wire-name"
+    assert body["top_p"] == 0.5
+    assert not {"temperature", "max_tokens", "seed", "stop"} & body.keys()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prompt": "once", "max_tokens": 3},
+        {"prompt": ["a", "b"], "n": 2, "echo": True, "logprobs": 1},
+        {"prompt": [1, 2, 3], "temperature": 0},
+        {"prompt": [[1], [2, 3]]},
+        {"prompt": "def f(", "suffix": ")"},
+    ],
+)
+def test_completions_are_asked_for_as_they_came(body):
+    request = openai.decode_completion(json.dumps({"model": "m", **body}).encode())
+    again = openai.decode_completion(completion_body(request, "m"))
+    assert again.sampling.max_tokens == request.sampling.max_tokens
+    for name in ("prompts", "suffix", "echo", "n", "sampling"):
+        assert getattr(again, name) == getattr(request, name), name
+
+
+def test_embeddings_come_back_exact_and_in_order():
+    request = openai.decode_embedding(b'{"model":"m","input":["a","b"],"dimensions":2}')
+    assert openai.decode_embedding(embedding_body(request, "m")).inputs == ("a", "b")
+    from array import array
+
+    vectors = [array("f", [0.1, 0.2]), array("f", [0.3, -1e-30])]
+    for encoding in ("float", "base64"):
+        body = openai.encode_embeddings(vectors, model="m", encoding=encoding, prompt_tokens=9)
+        body["data"].reverse()
+        assert decode_embeddings(json.dumps(body).encode()) == (vectors, 9)
+    with pytest.raises(UpstreamFailure):
+        decode_embeddings(b'{"data":"x"}')
+
+
+def test_a_conversation_is_counted_with_its_tools_and_switches():
+    request = openai.decode_chat(json.dumps({"model": "glm", **CHATS[2]}).encode())
+    body = json.loads(tokenize_body(request, "m"))
+    assert body.keys() == {"model", "messages", "tools", "chat_template_kwargs"}
+    assert openai.decode_tokenize(json.dumps(body).encode()).chat.messages == request.messages
+    assert json.loads(tokenize_body("text", "m")) == {"model": "m", "prompt": "text"}
+    assert decode_count(b'{"count": 3, "tokens": [1,2,3]}') == 3
+    with pytest.raises(UpstreamFailure):
+        decode_count(b'{"count": "3"}')
+
+
+texts = st.text(min_size=1, max_size=20)
+events = st.one_of(
+    texts.map(ReasoningDelta),
+    texts.map(TextDelta),
+    st.builds(ToolCallDelta, st.integers(0, 2), st.none(), st.none(), texts),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(events, min_size=1, max_size=4), max_size=6), st.data())
+def test_a_stream_we_encode_reads_back_the_same_however_it_is_cut(steps, data):
+    chunks = openai.ChatChunks("m", include_usage=True, continuous_usage=True)
+    usage = Usage(5, 2, 0, 4, 3)
+    body = b"".join(chunks.encode(0, [UsageUpdate(usage), *step]) for step in steps)
+    body += chunks.encode(0, [UsageUpdate(usage), Finish("stop")]) + b": keep-alive\n\n" + chunks.end()
+    if data.draw(st.booleans()):
+        body = body.replace(b"\n", b"\r\n")
+    reader, read = UpstreamEvents(), []
+    size = data.draw(st.integers(1, 300))
+    for start in range(0, len(body), size):
+        read += reader.feed(body[start : start + size])
+    read += reader.done()
+    flat = [event for _, step in read for event in step if not isinstance(event, UsageUpdate)]
+    assert joined(flat[:-1]) == joined([event for step in steps for event in step])
+    assert flat[-1] == Finish("stop")
+    assert reader.usage == usage
+
+
+def joined(found):
+    """Texts of each kind and call, which is all that merging of neighbours keeps."""
+    whole = {}
+    for event in found:
+        key = (type(event), getattr(event, "index", None))
+        text = event.arguments if isinstance(event, ToolCallDelta) else event.text
+        whole[key] = whole.get(key, "") + text
+    return whole
+
+
+def test_usage_comes_before_the_text_of_its_chunk():
+    reader = UpstreamEvents()
+    line = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}],"usage":{"prompt_tokens":3}}\n'
+    assert reader.feed(line) == [(0, [UsageUpdate(Usage(3)), TextDelta("x")])]
+
+
+def test_cached_and_reasoning_tokens_are_counted_once():
+    reader = UpstreamEvents()
+    reader.feed(
+        b'data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":7,'
+        b'"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":5}}}\n'
+    )
+    assert reader.usage == Usage(6, 4, 0, 2, 5)
+
+
+def test_an_answer_of_five_megabytes_in_one_line_is_read_in_linear_time():
+    reader = UpstreamEvents()
+    text = "长" * 1_700_000
+    line = (
+        b"data: " + json.dumps({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]}).encode()
+    )
+    steps = []
+    for start in range(0, len(line), 1000):
+        steps += reader.feed(line[start : start + 1000])
+    steps += reader.feed(b"\n")
+    assert steps == [(0, [TextDelta(text), Finish("stop")])]
+
+
+def test_a_body_that_ends_in_the_middle_of_an_answer_is_a_failure():
+    reader = UpstreamEvents()
+    reader.feed(b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n')
+    with pytest.raises(UpstreamFailure, match="middle"):
+        reader.done()
+    with pytest.raises(UpstreamFailure):
+        UpstreamEvents().done()
+
+
+def test_a_missing_done_is_no_failure_once_every_choice_has_ended():
+    reader = UpstreamEvents()
+    reader.feed(b'data: {"choices":[{"index":1,"delta":{},"finish_reason":"length"}]}\n')
+    assert reader.done() == []
+
+
+@pytest.mark.parametrize(
+    "line", [b"data: {", b"data: <html>", b'data: {"choices":3}', b'data: {"usage":{"prompt_tokens":"x"}}']
+)
+def test_what_is_no_chunk_is_a_failure_of_the_upstream(line):
+    with pytest.raises(UpstreamFailure):
+        UpstreamEvents().feed(line + b"\n")
+
+
+@pytest.mark.parametrize("cached", [-1, 4])
+def test_a_usage_that_does_not_add_up_is_never_billed(cached):
+    line = f'data: {{"usage":{{"prompt_tokens":3,"prompt_tokens_details":{{"cached_tokens":{cached}}}}}}}\n'
+    with pytest.raises(UpstreamFailure, match="add up"):
+        UpstreamEvents().feed(line.encode())
+
+
+def test_an_error_inside_a_stream_ends_it():
+    reader = UpstreamEvents()
+    steps = reader.feed(
+        b'data: {"error":{"message":"out of memory","code":"internal"}}\ndata: {"choices":[]}\n'
+    )
+    assert steps == [(0, [Failure("out of memory")])]
+    assert reader.done() == []
+
+
+def test_log_probabilities_keep_their_bytes():
+    token = TokenLogprob(-1, b"\xe9", -0.5, ((-1, b"a", -1.0), (-1, b"\xe9", -0.5)))
+    chunks = openai.ChatChunks("m")
+    reader = UpstreamEvents()
+    (step,) = reader.feed(chunks.encode(0, [LogprobsDelta((token,)), TextDelta("x")]))
+    assert step[1][0] == LogprobsDelta((token,))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, {"error": {"message": "bad", "param": "top_p", "code": "invalid_value"}}, InvalidRequest),
+        (400, {"error": {"message": "too long", "code": "context_length_exceeded"}}, PromptTooLong),
+        (400, {"message": "This model's maximum context length is 8 tokens"}, PromptTooLong),
+        (404, {"error": {"message": "no such model"}}, ModelNotFound),
+        (429, {}, Overloaded),
+        (503, None, Overloaded),
+        (500, {"error": {"message": "trace of our inside"}}, UpstreamFailure),
+        (401, {"error": {"message": "your key sk-1"}}, UpstreamFailure),
+    ],
+)
+def test_a_status_becomes_an_error_of_ours_and_the_inside_stays_inside(status, body, kind):
+    error = decode_upstream_error(status, json.dumps(body).encode() if body is not None else b"<html>")
+    assert type(error) is kind
+    if kind is UpstreamFailure:
+        assert error.message == f"the model's server answered with status {status}"

@@ -171,7 +171,7 @@ async def serving(handler):
         seen.append(request)
         return await handler(request)
 
-    runner = web.ServerRunner(web.Server(remember))
+    runner = web.ServerRunner(web.Server(remember), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -5,6 +5,7 @@ from openglm.maas.identity.audit import SYSTEM, Actor, Audit, AuditPage, AuditRo
 from openglm.maas.identity.caller import Caller
 from openglm.maas.identity.invitations import Invitation, NewInvitation
 from openglm.maas.identity.keys import Key, Keys, NewKey
+from openglm.maas.identity.oidc import Oidc, Provider
 from openglm.maas.identity.people import Member, Org, Project, SignedUp, User
 from openglm.maas.identity.sessions import OpenSession, Session, Sessions, SignedIn
 
@@ -22,9 +23,11 @@ __all__ = [
     "Member",
     "NewInvitation",
     "NewKey",
+    "Oidc",
     "OpenSession",
     "Org",
     "Project",
+    "Provider",
     "Session",
     "Sessions",
     "SignedIn",

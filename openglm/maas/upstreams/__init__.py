@@ -1,0 +1,7 @@
+"""Model servers as the platform sees them: ours, vLLM, SGLang, or anything that speaks OpenAI."""
+
+from openglm.maas.upstreams.answer import UpstreamAnswer
+from openglm.maas.upstreams.channel import Channel
+from openglm.maas.upstreams.client import Client
+
+__all__ = ["Channel", "Client", "UpstreamAnswer"]

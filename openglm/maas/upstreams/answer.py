@@ -1,0 +1,91 @@
+"""One streamed answer of a model's server: its steps, its last usage, and how it is left.
+
+A reader may be cancelled at any moment and the answer still be left in order: no state lives in the reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from openglm.dialects.openai.upstream import UpstreamEvents
+from openglm.errors import OpenGLMError, UpstreamFailure
+from openglm.maas.upstreams.channel import Channel
+from openglm.messages import Event, Usage
+
+if TYPE_CHECKING:
+    Step = tuple[int, list[Event]]
+
+LEAVE_S = 10.0  # how long the end of an answer may take that we asked to end
+
+
+class UpstreamAnswer:
+    """`step` gives the next one, or None at the end; then, or earlier, `leave` it exactly once."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, channel: Channel, abort: Callable[[], Awaitable[None]]
+    ):
+        self.channel = channel
+        self._response = response
+        self._abort = abort
+        self._events = UpstreamEvents()
+        self._steps: deque[Step] = deque()
+        self._ended = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last usage that came, also of steps nobody has read yet."""
+        return self._events.usage
+
+    @property
+    def whole(self) -> bool:
+        return self._ended
+
+    async def step(self) -> Step | None:
+        """The next step. Raises UpstreamFailure where the answer breaks off."""
+        while not self._steps:
+            if self._ended:
+                return None
+            await self._read()
+        return self._steps.popleft()
+
+    async def leave(self) -> None:
+        """Let go, as the channel wants it: afterwards `usage` is the bill. Never raises for the upstream."""
+        try:
+            if not self._ended and self.channel.leaving != "abort":
+                with contextlib.suppress(OpenGLMError, TimeoutError):
+                    await asyncio.wait_for(self._run_out(), LEAVE_S)
+        finally:
+            # Only a connection whose body was read to its end can serve again.
+            if self._ended:
+                self._response.release()
+            else:
+                self._response.close()
+
+    async def _run_out(self) -> None:
+        most = None
+        if self.channel.leaving == "cancel":
+            await self._abort()
+        else:
+            most = (self.usage.completion_tokens if self.usage else 0) + self.channel.drain_tokens
+        while not self._ended:
+            await self._read()
+            self._steps.clear()
+            if most is not None and self.usage and self.usage.completion_tokens >= most:
+                return
+
+    async def _read(self) -> None:
+        try:
+            data = await self._response.content.readany()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise UpstreamFailure("the connection to the model's server was lost") from error
+        if data:
+            self._steps.extend(self._events.feed(data))
+        else:
+            self._steps.extend(self._events.done())
+            self._ended = True

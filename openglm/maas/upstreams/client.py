@@ -1,0 +1,120 @@
+"""HTTP to model servers: one pool of connections for each address, bodies of bytes in both directions.
+
+Errors of the network and of the server become ours here; nothing is retried here.
+"""
+
+from __future__ import annotations
+
+import aiohttp
+
+from openglm.dialects.openai.bodies import chat_body, completion_body, embedding_body, tokenize_body
+from openglm.dialects.openai.upstream import decode_count, decode_embeddings, decode_upstream_error
+from openglm.errors import UpstreamFailure
+from openglm.maas.upstreams.answer import UpstreamAnswer
+from openglm.maas.upstreams.channel import Channel
+from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest
+
+CONNECT_S = 5.0
+SILENT_S = 600.0  # between two pieces of an answer; a long prompt is read before the first
+MAX_ANSWER = 256 * 2**20  # bytes of an answer that comes whole, such as embeddings
+
+
+class Client:
+    """Open it on the loop that uses it, and close it at the end."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str | None, aiohttp.ClientSession] = {}
+
+    async def close(self) -> None:
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+
+    async def stream(
+        self, channel: Channel, request: ChatRequest | CompletionRequest, request_id: str
+    ) -> UpstreamAnswer:
+        """Ask for an answer; it has begun when this returns. Whoever holds it must leave it."""
+        if isinstance(request, ChatRequest):
+            path, body = "/v1/chat/completions", chat_body(request, channel.wire_name(request.model))
+        else:
+            path, body = "/v1/completions", completion_body(request, channel.wire_name(request.model))
+        response = await self._post(channel, path, body, request_id)
+        return UpstreamAnswer(response, channel, lambda: self._abort(channel, request_id))
+
+    async def embed(self, channel: Channel, request: EmbeddingRequest, request_id: str):
+        """The vectors, in order, and the prompt's tokens."""
+        body = embedding_body(request, channel.wire_name(request.model))
+        return decode_embeddings(await self._whole(channel, "/v1/embeddings", body, request_id))
+
+    async def count_tokens(
+        self, channel: Channel, request: ChatRequest | str, model: str, request_id: str
+    ) -> int:
+        """The tokens of a conversation as the model's prompt format renders it, or of a text."""
+        body = tokenize_body(request, channel.wire_name(model))
+        return decode_count(await self._whole(channel, "/tokenize", body, request_id))
+
+    async def healthy(self, channel: Channel) -> bool:
+        """Whether the server answers its health check."""
+        try:
+            async with self._session(channel).get(
+                channel.url("/health"), timeout=aiohttp.ClientTimeout(total=CONNECT_S)
+            ) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+
+    async def _abort(self, channel: Channel, request_id: str) -> None:
+        body = b'{"request_id":"%b"}' % request_id.encode()
+        response = await self._post(channel, "/abort", body, request_id)
+        response.close()
+
+    async def _whole(self, channel: Channel, path: str, body: bytes, request_id: str) -> bytes:
+        response = await self._post(channel, path, body, request_id)
+        try:
+            data = await response.content.read(MAX_ANSWER + 1)
+            while not response.content.at_eof() and len(data) <= MAX_ANSWER:
+                data += await response.content.read(MAX_ANSWER + 1 - len(data))
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise UpstreamFailure("the model's server broke off its answer") from error
+        finally:
+            response.release()
+        if len(data) > MAX_ANSWER:
+            raise UpstreamFailure(f"the model's server sent more than {MAX_ANSWER} bytes")
+        return data
+
+    async def _post(
+        self, channel: Channel, path: str, body: bytes, request_id: str
+    ) -> aiohttp.ClientResponse:
+        headers = {"content-type": "application/json", "x-request-id": request_id}
+        if channel.api_key:
+            headers["authorization"] = f"Bearer {channel.api_key}"
+        try:
+            response = await self._session(channel).post(
+                channel.url(path), data=body, headers=headers, allow_redirects=False
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise UpstreamFailure("the model's server cannot be reached") from error
+        if response.status == 200:
+            return response
+        try:
+            answer = await response.content.read(2**20)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            answer = b""
+        finally:
+            response.close()
+        raise decode_upstream_error(response.status, answer)
+
+    def _session(self, channel: Channel) -> aiohttp.ClientSession:
+        session = self._sessions.get(channel.socket)
+        if session is None:
+            connector: aiohttp.BaseConnector = (
+                aiohttp.UnixConnector(channel.socket, limit=0)
+                if channel.socket
+                else aiohttp.TCPConnector(limit=0, ttl_dns_cache=60)
+            )
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENT_S)
+            session = aiohttp.ClientSession(
+                connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+            )
+            self._sessions[channel.socket] = session
+        return session

@@ -1,0 +1,170 @@
+"""A model's server that does what a test tells it, well or badly, and remembers what it billed.
+
+The script of a request comes in the text of its last user message, as JSON, so that one server serves all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+
+@dataclass
+class FakeUpstream:
+    """`with FakeUpstream() as upstream:` listens at `upstream.url` until the block ends."""
+
+    url: str = ""
+    billed: dict[str, dict[str, int]] = field(default_factory=dict)  # by request id, what it would charge
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    aborted: set[str] = field(default_factory=set)
+    open: int = 0  # answers being written
+    well: bool = True
+
+    def __enter__(self) -> FakeUpstream:
+        self._loop = asyncio.new_event_loop()
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, args=(ready,), daemon=True)
+        self._thread.start()
+        ready.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _serve(self, ready: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._stop = asyncio.Event()
+        self._loop.run_until_complete(self._run(ready))
+        self._loop.close()
+
+    async def _run(self, ready: threading.Event) -> None:
+        app = web.Application(client_max_size=2**28)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._embeddings)
+        app.router.add_post("/tokenize", self._tokenize)
+        app.router.add_post("/abort", self._abort)
+        app.router.add_get("/health", self._health)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = site._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"}, status=200 if self.well else 503)
+
+    async def _abort(self, request: web.Request) -> web.Response:
+        self.aborted.add((await request.json())["request_id"])
+        return web.json_response({"aborted": True})
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        text = body.get("prompt") or "".join(str(turn.get("content")) for turn in body["messages"])
+        return web.json_response({"count": len(text.split()), "tokens": []})
+
+    async def _embeddings(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        data = [
+            {"index": index, "embedding": [float(len(str(text))), 1.0]}
+            for index, text in enumerate(body["input"])
+        ]
+        return web.json_response({"data": data, "usage": {"prompt_tokens": 7 * len(data)}})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.bodies.append(body)
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
+        script = _script(body)
+        request_id = request.headers.get("x-request-id", "")
+        if status := script.get("status"):
+            return web.json_response({"error": {"message": script.get("message", "no")}}, status=status)
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        if script.get("gzip"):
+            response.enable_compression(web.ContentCoding.gzip)
+        await response.prepare(request)
+        self.open += 1
+        try:
+            await self._answer(request, response, script, request_id, chat="messages" in body)
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self.open -= 1
+        return response
+
+    async def _answer(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        script: dict[str, Any],
+        request_id: str,
+        *,
+        chat: bool,
+    ) -> None:
+        prompt, cached = script.get("prompt", 5), script.get("cached", 0)
+        tokens, reasoning = script.get("tokens", 3), script.get("reasoning", 0)
+        words = script.get("words") or [f"w{index} " for index in range(tokens)]
+        telling = script.get("usage", "always")
+        newline = "\r\n" if script.get("crlf") else "\n"
+
+        def usage(count: int) -> dict[str, Any]:
+            self.billed[request_id] = {"prompt": prompt, "completion": count}
+            return {
+                "prompt_tokens": prompt,
+                "completion_tokens": count,
+                "prompt_tokens_details": {"cached_tokens": cached},
+                "completion_tokens_details": {"reasoning_tokens": min(count, reasoning)},
+            }
+
+        async def send(data: dict[str, Any]) -> None:
+            line = f"data: {json.dumps(data, ensure_ascii=False)}{newline}{newline}".encode()
+            piece = script.get("piece") or len(line)
+            for start in range(0, len(line), piece):
+                await response.write(line[start : start + piece])
+
+        if script.get("dies") == 0:
+            request.transport.abort()
+            return
+        written = 0
+        for index, word in enumerate(words):
+            if request_id in self.aborted:
+                break
+            name = "reasoning_content" if index < reasoning else "content"
+            choice = {"index": 0, "delta": {name: word}} if chat else {"index": 0, "text": word}
+            written = index + 1
+            counted = usage(written)
+            await send({"choices": [choice], **({"usage": counted} if telling == "always" else {})})
+            if script.get("dies") == written:
+                request.transport.abort()
+                return
+            if script.get("garbage") == written:
+                await response.write(b"data: {nonsense\n\n")
+            await asyncio.sleep(script.get("pace_s", 0))
+        if not script.get("unfinished"):
+            await send(
+                {"choices": [{"index": 0, "delta": {}, "finish_reason": script.get("finish", "stop")}]}
+            )
+        if telling in ("always", "last"):
+            await send({"choices": [], "usage": usage(written)})
+        if not script.get("no_done"):
+            await response.write(b"data: [DONE]\n\n")
+
+
+def _script(body: dict[str, Any]) -> dict[str, Any]:
+    text = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+    try:
+        script = json.loads(text)
+    except (TypeError, ValueError):
+        return {}
+    return script if isinstance(script, dict) else {}

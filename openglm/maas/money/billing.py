@@ -54,20 +54,23 @@ class Billing:
         self._written: dict[str, int] = {}  # tokens of the last written checkpoint
         self._wake: asyncio.Event | None = None
         self._ticking: asyncio.Task[None] | None = None
+        self._stopping = False
 
     async def start(self) -> None:
         """Take the lease, recover what dead nodes left, and begin to tick."""
         await self.beat()
         await self.recover(None)
+        self._stopping = False
         self._wake = asyncio.Event()
         self._ticking = asyncio.create_task(self._tick(self._wake), name="money-tick")
 
     async def stop(self) -> None:
         """Write the checkpoints and give the lease back; holds still open are anybody's to recover."""
         if self._ticking:
-            self._ticking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._ticking
+            self._stopping = True
+            if self._wake:
+                self._wake.set()
+            await self._ticking
             self._ticking = None
         await self.flush()
         await self._database.write(
@@ -82,7 +85,7 @@ class Billing:
             lambda tx: take_hold(tx, ask, price, self._plans, node_id=self.node_id, now=now)
         )
         try:
-            return await asyncio.wrap_future(taking)
+            return await asyncio.shield(asyncio.wrap_future(taking))
         except asyncio.CancelledError:
             # Nobody will end a hold that nobody got.
             taking.add_done_callback(self._abandon)
@@ -93,11 +96,12 @@ class Billing:
         checked_usage(usage)
         if more_output_tokens < 0:
             raise InvalidRequest(f"more_output_tokens must be at least 0, got {more_output_tokens}")
-        return await self._database.write(
+        extending = self._database.submit(
             lambda tx: extend_hold(
                 tx, hold, usage, more_output_tokens, prices=self._prices, plans=self._plans
             )
         )
+        return await asyncio.shield(asyncio.wrap_future(extending))
 
     def checkpoint(self, hold_id: str, usage: Usage) -> None:
         """The usage so far, kept in memory until the next flush. Call it as often as you like."""
@@ -230,10 +234,11 @@ class Billing:
         beats = 0
         loop = asyncio.get_running_loop()
         next_beat = loop.time()
-        while True:
+        while not self._stopping:
             await asyncio.sleep(FLUSH_GAP_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), max(0.001, next_beat - loop.time()))
+                async with asyncio.timeout(max(0.0, next_beat - loop.time())):
+                    await wake.wait()
             wake.clear()
             try:
                 await self.flush()

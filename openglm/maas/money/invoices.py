@@ -14,7 +14,7 @@ from openglm.maas.database import Database, Transaction
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.money.amounts import decimal_text
 from openglm.maas.money.periods import month_window
-from openglm.maas.money.usage_rows import ModelUsage, csv_line, usage_by_model
+from openglm.maas.money.usage_table import ModelUsage, csv_line, usage_by_model
 
 GRACE_MS = 600_000  # after the month, for settles that were under way at its end
 

@@ -1,0 +1,118 @@
+"""What a node that died left open: settled at its checkpoint by another, the rest released."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from openglm.errors import InvalidRequest
+from openglm.maas.money.billing import LEASE_MS
+from openglm.messages import Usage
+from tests.maas.money.conftest import USED, Money
+
+
+async def funded(money: Money) -> None:
+    await money.prices.set("glm", uncached_pico=25_000, output_pico=25_000)
+    await money.wallet.top_up("org1", 10**6, idempotency_key="t")
+
+
+def test_holds_of_a_dead_node_settle_at_their_checkpoint_and_the_rest_is_released(money, audit):
+    async def scenario():
+        await funded(money)
+        dead, alive = money.billing("dead"), money.billing("alive")
+        await dead.beat()
+        await alive.beat()
+        started, silent, closed = [await dead.hold(money.ask()) for _ in range(3)]
+        mine = await alive.hold(money.ask())
+        dead.checkpoint(started.id, Usage(input_uncached=10, output_text=1))
+        dead.checkpoint(started.id, Usage(input_uncached=10, output_text=6))
+        dead.checkpoint(closed.id, USED)
+        await dead.settle(closed, USED, status="ok")
+        assert await dead.flush() == 1
+        dead.checkpoint(started.id, Usage(input_uncached=10, output_text=20))  # lost with the node
+        assert await alive.recover(None) == 0
+        money.clock.now += LEASE_MS
+        await alive.beat()
+        assert await alive.recover(None) == 2
+        assert await alive.recover(None) == 0
+        receipt = await alive.receipt("org1", started.id)
+        assert (receipt.cost_nano, receipt.status, receipt.estimated) == (400, "partial", True)
+        assert (await alive.receipt("org1", silent.id)).cost_nano == 0
+        assert (await money.wallet.balance("org1")).held_nano == 1_000
+        # The dead node was only asleep: its settle finds the receipt.
+        assert await dead.settle(started, USED, status="ok") == receipt
+        await alive.settle(mine, USED, status="ok")
+        states = await money.database.read("SELECT state FROM hold ORDER BY id")
+        assert [row["state"] for row in states] == ["recovered", "recovered", "settled", "settled"]
+
+    asyncio.run(scenario())
+    audit()
+
+
+def test_a_restart_finds_what_was_left_even_when_it_is_much(money, audit):
+    async def scenario():
+        await funded(money)
+        dead = money.billing("dead")
+        await asyncio.gather(*(dead.hold(money.ask()) for _ in range(250)))
+        fresh = money.billing("fresh")
+        with pytest.raises(InvalidRequest):
+            await fresh.recover("fresh")
+        await fresh.start()
+        assert (await money.wallet.balance("org1")).held_nano == 0
+        await fresh.stop()
+        assert not await money.database.read("SELECT id FROM money_node")
+
+    asyncio.run(scenario())
+    audit()
+
+
+def test_a_node_known_to_be_dead_need_not_be_waited_for(money, audit):
+    async def scenario():
+        await funded(money)
+        dead, alive = money.billing("dead"), money.billing("alive")
+        await dead.beat()
+        await dead.hold(money.ask())
+        assert await alive.recover("dead") == 1
+
+    asyncio.run(scenario())
+    audit()
+
+
+def test_two_that_recover_and_one_that_settles_make_one_receipt(money, audit):
+    async def scenario():
+        await funded(money)
+        dead = money.billing("dead")
+        holds = [await dead.hold(money.ask()) for _ in range(30)]
+        for hold in holds:
+            dead.checkpoint(hold.id, Usage(input_uncached=10))
+        await dead.flush()
+        a, b = money.billing("a"), money.billing("b")
+        settles = [dead.settle(hold, USED, status="ok") for hold in holds]
+        await asyncio.gather(a.recover(None), *settles, b.recover(None))
+        rows = await money.database.read("SELECT sum(cost_nano) AS cost, count(*) AS n FROM usage_event")
+        assert rows[0]["n"] == 30
+        assert (await money.wallet.balance("org1")).balance_nano == 10**6 - rows[0]["cost"]
+
+    asyncio.run(scenario())
+    audit()
+
+
+def test_the_tick_writes_checkpoints_by_itself_and_sooner_after_many_tokens(money):
+    async def scenario():
+        await funded(money)
+        billing = money.billing()
+        await billing.start()
+        try:
+            hold = await billing.hold(money.ask())
+            billing.checkpoint(hold.id, Usage(input_uncached=10, output_text=1))
+            billing.checkpoint(hold.id, Usage(input_uncached=10, output_text=300))
+            async with asyncio.timeout(10):
+                while True:
+                    rows = await money.database.read("SELECT output_text FROM hold WHERE has_checkpoint = 1")
+                    if rows and rows[0]["output_text"] == 300:
+                        break
+        finally:
+            await billing.stop()
+
+    asyncio.run(scenario())

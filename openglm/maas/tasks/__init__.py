@@ -1,4 +1,4 @@
-"""Answers that are fetched later: a task is taken in durably, runs in the background, and keeps its result."""
+"""Answers that are fetched later: a task is taken in durably, runs in the background, keeps its result."""
 
 from openglm.maas.tasks.tasks import Task, Tasks
 

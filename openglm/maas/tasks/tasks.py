@@ -117,7 +117,8 @@ class Tasks:
 
         def insert(transaction: Transaction) -> None:
             made = transaction.run(
-                "INSERT INTO async_task (id, org_id, request_id, caller, endpoint, model, body, state, created_at)"
+                "INSERT INTO async_task"
+                " (id, org_id, request_id, caller, endpoint, model, body, state, created_at)"
                 " VALUES (:id, :org, :request, :caller, :endpoint, :model, :body, 'PROCESSING', :now)"
                 " ON CONFLICT (org_id, request_id) DO NOTHING",
                 id=task_id,
@@ -140,7 +141,8 @@ class Tasks:
         row = None
         if is_id(task_id):
             row = await self._database.read_one(
-                "SELECT id, request_id, model, state, answer FROM async_task WHERE id = :id AND org_id = :org",
+                "SELECT id, request_id, model, state, answer FROM async_task"
+                " WHERE id = :id AND org_id = :org",
                 id=task_id,
                 org=caller.org_id,
             )

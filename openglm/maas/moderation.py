@@ -1,0 +1,152 @@
+"""The moderation hook: a text in, verdicts out. Ours is a word list; without one every text passes.
+
+A word list finds words, not meanings. It folds case, width and invisible characters, so that spelling tricks
+of that kind do not help; whoever needs more plugs a classifier in behind the same Protocol.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from openglm.errors import UnsafeContent
+from openglm.maas.files.routes import Wrap
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+MAX_INPUTS = 64
+MAX_BODY = 4 << 20
+LONGEST_WORD = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One category that a text falls into. `score` is in (0, 1]."""
+
+    category: str
+    score: float = 1.0
+
+
+class Moderator(Protocol):
+    """What a hook must do. `categories` are all that it knows, for answers that list them."""
+
+    @property
+    def categories(self) -> Sequence[str]: ...
+
+    async def check(self, text: str) -> list[Verdict]: ...
+
+
+class NoModeration:
+    """Lets everything pass."""
+
+    categories: Sequence[str] = ()
+
+    async def check(self, text: str) -> list[Verdict]:
+        return []
+
+
+class WordList:
+    """Words by category. A word of letters with spaces between words matches whole words only."""
+
+    def __init__(self, words: Mapping[str, Sequence[str]]):
+        self.categories: Sequence[str] = tuple(words)
+        self._patterns = {name: _pattern(list_) for name, list_ in words.items() if any(list_)}
+
+    async def check(self, text: str) -> list[Verdict]:
+        plain = folded(text)
+        return [Verdict(name) for name, pattern in self._patterns.items() if pattern.search(plain)]
+
+
+async def refuse_unsafe(moderator: Moderator, text: str) -> None:
+    """UnsafeContent if any verdict falls. The words themselves are not repeated."""
+    if verdicts := await moderator.check(text):
+        names = ", ".join(sorted({verdict.category for verdict in verdicts}))
+        raise UnsafeContent(f"the content was refused: {names}")
+
+
+def folded(text: str) -> str:
+    """A text as the list compares it: compatibility forms, no case, nothing invisible."""
+    shown = "".join(
+        char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf"
+    )
+    return shown.casefold()
+
+
+def _pattern(words: Sequence[str]) -> re.Pattern[str]:
+    parts = []
+    for word in sorted({folded(word.strip()) for word in words if word.strip()}, key=len, reverse=True):
+        escaped = re.escape(word[:LONGEST_WORD])
+        parts.append(rf"(?<!\w){escaped}(?!\w)" if word.isascii() else escaped)
+    return re.compile("|".join(parts) or r"(?!)")
+
+
+def openai_result(moderator: Moderator, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    scores = dict.fromkeys(moderator.categories, 0.0)
+    scores.update({verdict.category: verdict.score for verdict in verdicts})
+    return {
+        "flagged": bool(verdicts),
+        "categories": {name: score > 0 for name, score in scores.items()},
+        "category_scores": scores,
+    }
+
+
+def zhipu_result(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    return {
+        "content_type": "text",
+        "risk_level": "REJECT" if verdicts else "PASS",
+        "risk_type": [verdict.category for verdict in verdicts],
+    }
+
+
+def routes(platform: Any, wrap: Wrap) -> list[Route]:
+    """`wrap(dialect, handler)` gives a handler whose errors come out in the dialect's shape."""
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    from openglm.asgi.body import read_body
+    from openglm.dialects.fields import parse_object
+    from openglm.maas.ids import new_id
+
+    async def checked(request: Request) -> tuple[str, list[list[Verdict]]]:
+        await platform.caller(request, endpoint="moderations")
+        fields = parse_object(await read_body(request.scope, request.receive, MAX_BODY))
+        texts = texts_of(fields)
+        return fields.text("model") or "moderation", [await platform.moderation.check(text) for text in texts]
+
+    async def openai(request: Request) -> Response:
+        model, found = await checked(request)
+        results = [openai_result(platform.moderation, verdicts) for verdicts in found]
+        return JSONResponse({"id": new_id("modr"), "model": model, "results": results})
+
+    async def zhipu(request: Request) -> Response:
+        _, found = await checked(request)
+        answer_id = new_id("modr")
+        body = {
+            "id": answer_id,
+            "request_id": answer_id,
+            "created": platform.clock() // 1000,
+            "result_list": [zhipu_result(verdicts) for verdicts in found],
+            "usage": {"moderation_text": {"call_count": len(found)}},
+        }
+        return JSONResponse(body)
+
+    return [
+        Route("/v1/moderations", wrap("openai", openai), methods=["POST"]),
+        Route("/api/paas/v4/moderations", wrap("zhipu", zhipu), methods=["POST"]),
+    ]
+
+
+def texts_of(fields: Any) -> list[str]:
+    """`input`: a text, a list of texts, or parts of type text."""
+    value = fields.raw("input")
+    items = value if isinstance(value, list) else [value]
+    texts = [item.get("text") if isinstance(item, dict) else item for item in items]
+    if not texts or len(texts) > MAX_INPUTS or not all(isinstance(text, str) and text for text in texts):
+        raise fields.wrong("input", f"a text, or a list of 1 to {MAX_INPUTS} texts")
+    return texts

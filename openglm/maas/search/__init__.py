@@ -1,0 +1,7 @@
+"""Web search and page reading as tools: engines behind one Protocol, and the shapes that clients know."""
+
+from openglm.maas.search.engine import Hit, Query, SearchEngine
+from openglm.maas.search.index import Document, LocalIndex
+from openglm.maas.search.searxng import SearxngEngine
+
+__all__ = ["Document", "Hit", "LocalIndex", "Query", "SearchEngine", "SearxngEngine"]

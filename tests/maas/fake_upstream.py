@@ -25,6 +25,7 @@ class FakeUpstream:
     aborted: set[str] = field(default_factory=set)
     open: int = 0  # answers being written
     well: bool = True
+    always: dict[str, Any] = field(default_factory=dict)  # what overrides every script
 
     def __enter__(self) -> FakeUpstream:
         self._loop = asyncio.new_event_loop()
@@ -86,7 +87,7 @@ class FakeUpstream:
         body = await request.json()
         self.bodies.append(body)
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
-        script = _script(body)
+        script = {**_script(body), **self.always}
         request_id = request.headers.get("x-request-id", "")
         if status := script.get("status"):
             return web.json_response({"error": {"message": script.get("message", "no")}}, status=status)

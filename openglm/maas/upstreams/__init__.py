@@ -3,5 +3,6 @@
 from openglm.maas.upstreams.answer import UpstreamAnswer
 from openglm.maas.upstreams.channel import Channel
 from openglm.maas.upstreams.client import Client
+from openglm.maas.upstreams.router import Router
 
-__all__ = ["Channel", "Client", "UpstreamAnswer"]
+__all__ = ["Channel", "Client", "Router", "UpstreamAnswer"]

@@ -25,7 +25,7 @@ LEAVE_S = 10.0  # how long the end of an answer may take that we asked to end
 
 
 class UpstreamAnswer:
-    """`step` gives the next one, or None at the end; then, or earlier, `leave` it exactly once."""
+    """`step` gives the next one, or None at the end; then, or earlier, `leave` it. Leaving twice is once."""
 
     def __init__(
         self, response: aiohttp.ClientResponse, channel: Channel, abort: Callable[[], Awaitable[None]]
@@ -36,6 +36,7 @@ class UpstreamAnswer:
         self._events = UpstreamEvents()
         self._steps: deque[Step] = deque()
         self._ended = False
+        self._left = False
 
     @property
     def usage(self) -> Usage | None:
@@ -45,6 +46,11 @@ class UpstreamAnswer:
     @property
     def whole(self) -> bool:
         return self._ended
+
+    async def begin(self) -> None:
+        """Wait for the first step, which stays to be read. A server that dies before it has said nothing."""
+        while not self._steps and not self._ended:
+            await self._read()
 
     async def step(self) -> Step | None:
         """The next step. Raises UpstreamFailure where the answer breaks off."""
@@ -56,6 +62,9 @@ class UpstreamAnswer:
 
     async def leave(self) -> None:
         """Let go, as the channel wants it: afterwards `usage` is the bill. Never raises for the upstream."""
+        if self._left:
+            return
+        self._left = True
         try:
             if not self._ended and self.channel.leaving != "abort":
                 with contextlib.suppress(OpenGLMError, TimeoutError):

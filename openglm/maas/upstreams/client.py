@@ -5,6 +5,8 @@ Errors of the network and of the server become ours here; nothing is retried her
 
 from __future__ import annotations
 
+from array import array
+
 import aiohttp
 
 from openglm.dialects.openai.bodies import chat_body, completion_body, embedding_body, tokenize_body
@@ -41,7 +43,9 @@ class Client:
         response = await self._post(channel, path, body, request_id)
         return UpstreamAnswer(response, channel, lambda: self._abort(channel, request_id))
 
-    async def embed(self, channel: Channel, request: EmbeddingRequest, request_id: str):
+    async def embed(
+        self, channel: Channel, request: EmbeddingRequest, request_id: str
+    ) -> tuple[list[array[float]], int]:
         """The vectors, in order, and the prompt's tokens."""
         body = embedding_body(request, channel.wire_name(request.model))
         return decode_embeddings(await self._whole(channel, "/v1/embeddings", body, request_id))

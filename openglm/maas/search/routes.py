@@ -1,0 +1,124 @@
+"""The routes of search and reader. Every call is held before it runs, and charged only if it answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from openglm.asgi.body import read_body
+from openglm.dialects.fields import Fields, parse_object
+from openglm.errors import NotOffered, UpstreamFailure
+from openglm.maas.files.routes import Wrap
+from openglm.maas.ids import new_id
+from openglm.maas.search import shapes
+from openglm.maas.search.page import MAX_HTML, read_page
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    from openglm.maas.identity.caller import Caller
+
+MAX_BODY = 1 << 20
+ENGINES = ("search_std", "search_pro", "search_pro_sogou", "search_pro_quark")
+
+
+@asynccontextmanager
+async def charged(platform: Any, caller: Caller, tool: str, request_id: str) -> AsyncIterator[None]:
+    """One call of a tool: settled if the body succeeds, void if it fails."""
+    from openglm.maas.money.ask import Ask
+    from openglm.messages import Usage
+
+    who = (caller.org_id, caller.project_id, caller.key_id, caller.user_id)
+    hold = await platform.billing.hold(Ask(request_id, *who, model=tool, kind="tool"))
+    try:
+        yield
+    except BaseException:
+        await asyncio.shield(platform.billing.void(hold))
+        raise
+    await asyncio.shield(platform.billing.settle(hold, Usage(), status="ok"))
+
+
+def routes(platform: Any, wrap: Wrap) -> list[Route]:
+    """`wrap(dialect, handler)` gives a handler whose errors come out in the dialect's shape.
+
+    Of the platform: caller, billing, clock, search (a SearchEngine or None), and fetch (the guarded one).
+    """
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    async def opened(request: Request) -> tuple[Caller, Fields]:
+        caller = await platform.caller(request, endpoint="tools")
+        return caller, parse_object(await read_body(request.scope, request.receive, MAX_BODY))
+
+    def engine() -> Any:
+        if platform.search is None:
+            raise NotOffered("no search engine is set up here", hint="ask the operator to set one up")
+        return platform.search
+
+    async def web_search(request: Request) -> Response:
+        caller, fields = await opened(request)
+        request_id = new_id("search")
+        name = fields.word("search_engine", ENGINES) or "search_std"
+        async with charged(platform, caller, name, request_id):
+            query = shapes.read_query(fields)
+            hits = await engine().search(query)
+        body = {
+            "id": request_id,
+            "request_id": fields.text("request_id") or request_id,
+            "created": platform.clock() // 1000,
+            "search_intent": [shapes.intent(query, asked=bool(fields.flag("search_intent")))],
+            "search_result": shapes.results(hits, images=bool(fields.flag("include_image"))),
+        }
+        return JSONResponse(body)
+
+    async def tools(request: Request) -> Response:
+        caller, fields = await opened(request)
+        request_id = new_id("search")
+        name = fields.word("model", ("web-search-pro", "web-search")) or "web-search-pro"
+        async with charged(platform, caller, name, request_id):
+            query = shapes.read_tool_query(fields)
+            hits = await engine().search(query)
+        return JSONResponse(shapes.tool_answer(request_id, platform.clock() // 1000, query, hits))
+
+    async def reader(request: Request) -> Response:
+        caller, fields = await opened(request)
+        request_id, url = new_id("read"), fields.needed_text("url")
+        seconds = fields.raw("timeout")  # the SDK sends it as a text
+        timeout_s = float(seconds) if str(seconds or "").isdecimal() else 20.0
+        async with charged(platform, caller, "reader", request_id):
+            page = await platform.fetch(url, max_bytes=MAX_HTML, timeout_s=min(max(timeout_s, 1.0), 60.0))
+            if page.status >= 400:
+                raise UpstreamFailure(f"the page answered with status {page.status}")
+            text = await asyncio.to_thread(
+                read_page,
+                decoded(page.body, page.headers.get("content-type", "")),
+                page.url,
+                markdown=fields.text("return_format") != "text",
+                images=fields.flag("retain_images") is not False,
+            )
+        body = {
+            "id": request_id,
+            "request_id": fields.text("request_id") or request_id,
+            "created": platform.clock() // 1000,
+            "model": "reader",
+            "reader_result": shapes.reader_result(text, page.url, fields),
+        }
+        return JSONResponse(body)
+
+    return [
+        Route(f"/api/paas/v4/{path}", wrap("zhipu", handler), methods=["POST"])
+        for path, handler in (("web_search", web_search), ("tools", tools), ("reader", reader))
+    ]
+
+
+def decoded(body: bytes, content_type: str) -> str:
+    """A page's text by the charset it names; what does not fit is replaced."""
+    charset = content_type.lower().partition("charset=")[2].split(";")[0].strip(" \"'") or "utf-8"
+    try:
+        return body.decode(charset, "replace")
+    except (LookupError, ValueError):
+        return body.decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""Running a platform: metrics, backups, and the deletion of old rows."""

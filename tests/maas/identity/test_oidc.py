@@ -1,0 +1,323 @@
+"""Sign-in through a provider that we run here: a real server, real keys, and every way to cheat it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from aiohttp import web
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+from openglm.errors import Conflict, Forbidden, NotFound, Unauthorized, UpstreamFailure
+from openglm.maas.identity import Actor, Oidc, Provider
+
+PASSWORD = "correct horse battery"
+BACK = "https://glm.example.org/oidc/back"
+KEYS = [RSAKey.generate_key(2048, {"kid": f"k{number}", "use": "sig"}) for number in range(2)]
+
+
+class FakeProvider:
+    """An identity provider on the loopback. Tests turn its screws."""
+
+    def __init__(self, time) -> None:
+        self.time = time
+        self.port = 0
+        self.key = KEYS[0]
+        self.published = KEYS[0]
+        self.claims: dict = {}
+        self.header = {"alg": "RS256", "kid": "k0"}
+        self.metadata: dict = {}
+        self.codes: dict[str, dict] = {}
+        self.reads = 0
+        self.token_answer: web.Response | None = None
+
+    @property
+    def issuer(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def __call__(self, request) -> web.Response:
+        if request.path == "/.well-known/openid-configuration":
+            self.reads += 1
+            places = {
+                name: f"{self.issuer}/{name}"
+                for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")
+            }
+            return web.json_response({"issuer": self.issuer, **places, **self.metadata})
+        if request.path == "/jwks_uri":
+            return web.json_response({"keys": [self.published.as_dict(private=False)]})
+        form = await request.post()
+        asked = self.codes.pop(str(form["code"]), None)
+        challenge = base64.urlsafe_b64encode(
+            hashlib.sha256(str(form["code_verifier"]).encode()).digest()
+        ).rstrip(b"=")
+        if (
+            asked is None
+            or challenge.decode() != asked["code_challenge"]
+            or form["redirect_uri"] != asked["redirect_uri"]
+            or form["client_secret"] != "hush"
+        ):
+            return web.json_response({"error": "invalid_grant"}, status=400)
+        return self.token_answer or web.json_response({"id_token": self.token(asked["nonce"])})
+
+    def token(self, nonce: str) -> str:
+        now = self.time.ms // 1000
+        claims = {
+            "iss": self.issuer,
+            "aud": "client",
+            "sub": "subject-1",
+            "iat": now,
+            "exp": now + 300,
+            "nonce": nonce,
+            "email": "ann@example.org",
+            "email_verified": True,
+            "name": "Ann",
+            **self.claims,
+        }
+        return jwt.encode(self.header, {k: v for k, v in claims.items() if v is not None}, self.key)
+
+    def visit(self, url: str) -> dict[str, str]:
+        """The browser at the provider's door: what its redirect brings back."""
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        assert asked["code_challenge_method"] == "S256"
+        assert asked["scope"].split()[0] == "openid"
+        code = f"code-{len(self.codes)}"
+        self.codes[code] = asked
+        return {"code": code, "state": asked["state"]}
+
+
+@asynccontextmanager
+async def running(world, accounts=None):
+    fake = FakeProvider(world.time)
+    runner = web.ServerRunner(web.Server(fake))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    fake.port = runner.addresses[0][1]
+    provider = Provider("corp", fake.issuer, "client", "hush")
+    oidc = Oidc(world.database, world.secrets, accounts or world.accounts, (provider,), clock=world.time)
+    try:
+        yield fake, oidc
+    finally:
+        await oidc.close()
+        await runner.cleanup()
+
+
+async def sign_in(fake, oidc, **begin):
+    departure = await oidc.begin("corp", BACK, **begin)
+    return await oidc.complete(**fake.visit(departure.url), browser=departure.browser, ip="1.1.1.1")
+
+
+def run(world, scenario, **options):
+    async def whole():
+        async with running(world, **options) as (fake, oidc):
+            await scenario(fake, oidc)
+
+    asyncio.run(whole())
+
+
+def test_a_new_identity_signs_up_and_comes_back_to_the_same_account(world):
+    async def scenario(fake, oidc):
+        first = await sign_in(fake, oidc, return_to="/chat")
+        assert first.is_new
+        assert first.return_to == "/chat"
+        assert (first.user.email, first.user.name, first.user.is_verified) == ("ann@example.org", "Ann", True)
+        fake.claims = {"email": "ann.new@example.org"}  # the subject counts, not the address
+        second = await sign_in(fake, oidc)
+        assert (second.user.id, second.is_new) == (first.user.id, False)
+        assert fake.reads == 1
+        with pytest.raises(Unauthorized):
+            await world.accounts.login("ann@example.org", "")
+
+    run(world, scenario)
+
+
+def test_a_verified_address_joins_its_account_and_an_unverified_one_must_link_by_hand(world):
+    async def scenario(fake, oidc):
+        root = await world.accounts.sign_up(
+            "root@example.org", PASSWORD, "root"
+        )  # verified: it runs the place
+        ann = await world.accounts.sign_up("ann@example.org", PASSWORD, "ann")
+        with pytest.raises(Conflict, match="never verified"):
+            await sign_in(fake, oidc)
+        linked = await sign_in(fake, oidc, user_id=ann.user.id)
+        assert (linked.user.id, linked.is_new) == (ann.user.id, False)
+        assert (await sign_in(fake, oidc)).user.id == ann.user.id
+        with pytest.raises(Conflict):
+            await sign_in(fake, oidc, user_id=root.user.id)
+        fake.claims = {"sub": "subject-2", "email": "Root@example.org"}
+        assert (await sign_in(fake, oidc)).user.id == root.user.id
+        fake.claims = {"sub": "subject-3", "email": "root@example.org"}
+        with pytest.raises(Conflict, match="another identity"):
+            await sign_in(fake, oidc)
+        await world.accounts.disable_user(ann.user.id)
+        fake.claims = {}
+        with pytest.raises(Unauthorized, match="disabled"):
+            await sign_in(fake, oidc)
+
+    run(world, scenario)
+
+
+@pytest.mark.parametrize("verified", [False, None, "true", 1])
+def test_an_address_that_the_provider_did_not_verify_opens_nothing(world, verified):
+    async def scenario(fake, oidc):
+        fake.claims = {"email_verified": verified}
+        with pytest.raises(Forbidden):
+            await sign_in(fake, oidc)
+        assert await world.accounts.is_empty()
+
+    run(world, scenario)
+
+
+def test_closed_sign_up_is_closed_to_new_identities_too(world):
+    async def scenario(fake, oidc):
+        await world.person("root")
+        with pytest.raises(Forbidden):
+            await sign_in(fake, oidc)
+
+    run(world, scenario, accounts=world.with_sign_up("closed"))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"nonce": "another"},
+        {"nonce": None},
+        {"aud": "other"},
+        {"aud": ["client", "other"], "azp": "other"},
+        {"iss": "https://evil.example.org"},
+        {"exp": 1},
+        {"exp": None},
+        {"iat": 2**40},
+        {"sub": None},
+        {"sub": ""},
+        {"sub": 7},
+    ],
+)
+def test_an_identity_token_for_anything_else_is_refused(world, claims):
+    async def scenario(fake, oidc):
+        fake.claims = claims
+        with pytest.raises(Unauthorized):
+            await sign_in(fake, oidc)
+        assert await world.accounts.is_empty()
+
+    run(world, scenario)
+
+
+def test_a_token_that_another_key_signed_is_refused_and_a_new_key_is_read_once_a_minute(world):
+    async def scenario(fake, oidc):
+        await sign_in(fake, oidc)
+        fake.key, fake.header = KEYS[1], {"alg": "RS256", "kid": "k0"}
+        with pytest.raises(Unauthorized):
+            await sign_in(fake, oidc)
+        fake.published, fake.header = KEYS[1], {"alg": "RS256", "kid": "k1"}
+        with pytest.raises(Unauthorized):
+            await sign_in(fake, oidc)
+        assert fake.reads == 1
+        world.time.pass_s(61)
+        await sign_in(fake, oidc)
+        assert fake.reads == 2
+
+    run(world, scenario)
+
+
+@pytest.mark.parametrize("token", ["", "a.b.c", "eyJhbGciOiJub25lIn0.e30.", None, 7])
+def test_what_is_no_signed_token_is_refused(world, token):
+    async def scenario(fake, oidc):
+        departure = await oidc.begin("corp", BACK)
+        back = fake.visit(departure.url)
+        fake.token_answer = web.json_response({"id_token": token})
+        with pytest.raises((Unauthorized, UpstreamFailure)):
+            await oidc.complete(**back, browser=departure.browser)
+
+    run(world, scenario)
+
+
+def test_state_is_good_once_in_its_own_browser_and_not_for_long(world):
+    async def scenario(fake, oidc):
+        one, two = await oidc.begin("corp", BACK), await oidc.begin("corp", BACK)
+        first, second = fake.visit(one.url), fake.visit(two.url)
+        for browser in (two.browser, None):
+            with pytest.raises((Forbidden, Unauthorized)):
+                await oidc.complete(**first, browser=browser)
+        with pytest.raises(Unauthorized):
+            await oidc.complete(**first, browser=one.browser)  # used up by the tries
+        for state in (None, "", "made-up"):
+            with pytest.raises(Unauthorized):
+                await oidc.complete(state=state, code="c", browser=two.browser)
+        world.time.pass_s(601)
+        with pytest.raises(Unauthorized):
+            await oidc.complete(**second, browser=two.browser)
+        rows = await world.database.read("SELECT * FROM oidc_login")
+        assert first["state"] not in repr([dict(row) for row in rows])
+
+    run(world, scenario)
+
+
+def test_a_code_of_another_sign_in_fails_by_pkce_and_a_refusal_is_told(world):
+    async def scenario(fake, oidc):
+        one, two = await oidc.begin("corp", BACK), await oidc.begin("corp", BACK)
+        first, second = fake.visit(one.url), fake.visit(two.url)
+        with pytest.raises(UpstreamFailure):
+            await oidc.complete(state=first["state"], code=second["code"], browser=one.browser)
+        with pytest.raises(Unauthorized):
+            await oidc.complete(state=second["state"], code=None, error="access_denied", browser=two.browser)
+        three = await oidc.begin("corp", BACK)
+        with pytest.raises(Unauthorized, match="another identity provider"):
+            await oidc.complete(
+                **fake.visit(three.url), browser=three.browser, issuer="https://evil.example.org"
+            )
+        with pytest.raises(NotFound):
+            await oidc.begin("unknown", BACK)
+
+    run(world, scenario)
+
+
+@pytest.mark.parametrize(
+    "path", ["https://evil.example.org", "//evil.example.org", "/\\evil", "javascript:x", "/a\r\nb", ""]
+)
+def test_the_way_back_leads_to_us_only(world, path):
+    async def scenario(fake, oidc):
+        assert (await sign_in(fake, oidc, return_to=path)).return_to == "/"
+
+    run(world, scenario)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"issuer": "https://evil.example.org"}, {"jwks_uri": "file:///etc/passwd"}, {"token_endpoint": None}],
+)
+def test_a_provider_that_contradicts_itself_is_not_used(world, metadata):
+    async def scenario(fake, oidc):
+        fake.metadata = metadata
+        with pytest.raises(UpstreamFailure):
+            await oidc.begin("corp", BACK)
+
+    run(world, scenario)
+
+
+def test_a_provider_that_is_down_is_an_upstream_failure(world):
+    async def scenario(fake, oidc):
+        fake.metadata = {"jwks_uri": "http://127.0.0.1:1/keys"}
+        with pytest.raises(UpstreamFailure):
+            await oidc.begin("corp", BACK)
+
+    run(world, scenario)
+
+
+def test_the_only_way_to_sign_in_cannot_be_unlinked(world):
+    async def scenario(fake, oidc):
+        arrival = await sign_in(fake, oidc)
+        user, by = arrival.user.id, Actor(arrival.user.id)
+        with pytest.raises(Conflict):
+            await oidc.unlink(user, fake.issuer, actor=by)
+        await world.accounts.reset_password(user, PASSWORD, actor=by)
+        await oidc.unlink(user, fake.issuer, actor=by)
+        with pytest.raises(NotFound):
+            await oidc.unlink(user, fake.issuer, actor=by)
+        assert "hush" not in repr(oidc.providers)
+
+    run(world, scenario)

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from concurrent.futures import Future
-from typing import Literal
+from typing import Literal, TypeVar
 
 from openglm.errors import InvalidRequest, NotFound, OpenGLMError
 from openglm.maas.database import Database, Transaction
@@ -23,6 +23,7 @@ from openglm.maas.money.prices import Prices
 from openglm.maas.money.subscriptions import Plans
 from openglm.messages import Usage
 
+T = TypeVar("T")
 TICK_S = 1.0
 LEASE_MS = 5_000
 RECOVER_EVERY = 3  # ticks, so that what a dead node held is free within 8 s
@@ -85,7 +86,7 @@ class Billing:
             lambda tx: take_hold(tx, ask, price, self._plans, node_id=self.node_id, now=now)
         )
         try:
-            return await asyncio.shield(asyncio.wrap_future(taking))
+            return await outcome(taking)
         except asyncio.CancelledError:
             # Nobody will end a hold that nobody got.
             taking.add_done_callback(self._abandon)
@@ -101,7 +102,7 @@ class Billing:
                 tx, hold, usage, more_output_tokens, prices=self._prices, plans=self._plans
             )
         )
-        return await asyncio.shield(asyncio.wrap_future(extending))
+        return await outcome(extending)
 
     def checkpoint(self, hold_id: str, usage: Usage) -> None:
         """The usage so far, kept in memory until the next flush. Call it as often as you like."""
@@ -191,7 +192,7 @@ class Billing:
         )
         self._checkpoints.pop(hold.id, None)
         self._written.pop(hold.id, None)
-        return await asyncio.shield(asyncio.wrap_future(closing))
+        return await outcome(closing)
 
     def _abandon(self, taking: Future[Hold]) -> None:
         if taking.cancelled() or taking.exception():
@@ -250,6 +251,24 @@ class Billing:
                         await self.recover(None)
             except OpenGLMError as error:
                 log.error("the money tick failed and will be tried again: %s", error)
+
+
+async def outcome(write: Future[T]) -> T:
+    """Wait for a write. Being cancelled while waiting does not cancel the write."""
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Future[None] = loop.create_future()
+
+    def arrive() -> None:
+        if not arrived.done():
+            arrived.set_result(None)
+
+    def wake(_: Future[T]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed, and nobody waits
+            loop.call_soon_threadsafe(arrive)
+
+    write.add_done_callback(wake)
+    await arrived
+    return write.result()
 
 
 _CHECKPOINT = (

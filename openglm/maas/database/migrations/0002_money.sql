@@ -22,7 +22,11 @@ CREATE TABLE posting (
     org_id TEXT NOT NULL,
     memo TEXT NOT NULL DEFAULT '',
     created_at BIGINT NOT NULL
+-- sqlite
+) WITHOUT ROWID;
+-- postgres
 );
+-- both
 CREATE INDEX posting_of_org ON posting (org_id, created_at);
 
 -- Entries come first, and the posting seals them: it is refused unless they sum to zero, and no entry may
@@ -32,7 +36,11 @@ CREATE TABLE ledger_entry (
     account TEXT NOT NULL,
     amount BIGINT NOT NULL CHECK (amount <> 0),
     PRIMARY KEY (tx, account)
+-- sqlite
+) WITHOUT ROWID;
+-- postgres
 );
+-- both
 CREATE INDEX ledger_entry_of_account ON ledger_entry (account);
 
 CREATE TABLE price_version (
@@ -193,7 +201,11 @@ CREATE TABLE budget_counter (
     spent BIGINT NOT NULL DEFAULT 0,
     held BIGINT NOT NULL DEFAULT 0 CHECK (held >= 0),
     PRIMARY KEY (budget_id, starts_at)
+-- sqlite
+) WITHOUT ROWID;
+-- postgres
 );
+-- both
 
 CREATE TABLE plan_version (
     plan TEXT NOT NULL,

@@ -149,4 +149,4 @@ def texts_of(fields: Any) -> list[str]:
     texts = [item.get("text") if isinstance(item, dict) else item for item in items]
     if not texts or len(texts) > MAX_INPUTS or not all(isinstance(text, str) and text for text in texts):
         raise fields.wrong("input", f"a text, or a list of 1 to {MAX_INPUTS} texts")
-    return texts
+    return [text for text in texts if text]

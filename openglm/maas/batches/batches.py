@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -229,13 +229,13 @@ class Batches:
             del self._working[batch_id]
             self._woken.set()
 
-    async def _claim(self, most: int) -> list[str]:
+    async def _claim(self, most: int) -> Sequence[str]:
         """Take the leases of up to `most` batches that nobody works on."""
         if most <= 0:
             return []
         now = self._clock()
 
-        def take(transaction: Transaction) -> list[str]:
+        def take(transaction: Transaction) -> Sequence[str]:
             free = transaction.all(
                 "SELECT id FROM batch WHERE cleaned = 0 AND lease_until <= :now ORDER BY id LIMIT :most",
                 now=now,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -130,7 +131,7 @@ class Worker:
                 lines = [line for line in found if isinstance(line, Line)]
                 faults += [fault for fault in found if isinstance(fault, Fault)]
                 if lines and not faults:
-                    await self._database.write(lambda t, lines=lines: add_rows(t, batch.id, lines))
+                    await self._database.write(partial(add_rows, batch_id=batch.id, lines=lines))
         except TooMuch as much:
             faults.append(much.fault)
         except NotFound:

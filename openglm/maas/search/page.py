@@ -17,11 +17,68 @@ MAX_HTML = 4 << 20
 MAX_DEPTH = 200
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
 _UNCOUNTED = frozenset(  # void elements, and those that the next one closes
-    "area base br col embed hr img input link meta source track wbr"
-    " p li dt dd tr td th option tbody thead".split()
+    [
+        "area",
+        "base",
+        "br",
+        "col",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "link",
+        "meta",
+        "source",
+        "track",
+        "wbr",
+        "p",
+        "li",
+        "dt",
+        "dd",
+        "tr",
+        "td",
+        "th",
+        "option",
+        "tbody",
+        "thead",
+    ]
 )
-_DROPPED = frozenset("script style noscript template svg iframe head nav form button select object".split())
-_BLOCKS = frozenset("p div section article main header footer aside ul ol table tr figure dl dt dd".split())
+_DROPPED = frozenset(
+    [
+        "script",
+        "style",
+        "noscript",
+        "template",
+        "svg",
+        "iframe",
+        "head",
+        "nav",
+        "form",
+        "button",
+        "select",
+        "object",
+    ]
+)
+_BLOCKS = frozenset(
+    [
+        "p",
+        "div",
+        "section",
+        "article",
+        "main",
+        "header",
+        "footer",
+        "aside",
+        "ul",
+        "ol",
+        "table",
+        "tr",
+        "figure",
+        "dl",
+        "dt",
+        "dd",
+    ]
+)
 
 
 @dataclass

@@ -40,15 +40,19 @@ class Answer:
         metrics: Metrics,
         *,
         continuous_usage: bool = False,
+        name: str = "",
         on_close: Callable[[Answer], None] = lambda answer: None,
     ):
+        self.name = name  # by which `Service.cancel` finds it
         self._on_close = on_close
         self._closed = False
+        self._cancelled = False
         self._engine = engine
         self._metrics = metrics
         self._continuous = continuous_usage
         self._choices: list[Choice] = []
         self._ids: list[int] = []
+        self._streaming: list[bool] = []  # choices that the engine has been asked for
         self._open: set[int] = set()  # choices that have not ended
         self._prompts_counted: set[int] = set()
         self._counts = [0, 0, 0, 0]  # uncached, cached, generated, of these reasoning
@@ -66,6 +70,7 @@ class Answer:
                 break
             self._ids.append(self._engine.add(choice.request))
             self._choices.append(choice)
+            self._streaming.append(False)
             self._open.add(len(self._choices) - 1)
             self._seen.append((0, 0))
             self._last.append(None)
@@ -78,6 +83,14 @@ class Answer:
             self._engine.abort(self._ids[choice])
         self._open.clear()
         self._on_close(self)
+
+    def cancel(self) -> None:
+        """End it early and in order: what was made stays, then Finish("abort") and the whole usage."""
+        self._cancelled = True
+        for choice in tuple(self._open):
+            # Not one that nobody streams yet: the engine would forget it, and `_stream` ends it.
+            if self._streaming[choice]:
+                self._engine.abort(self._ids[choice])
 
     def __enter__(self) -> Answer:
         return self
@@ -96,6 +109,8 @@ class Answer:
             self._measure(choice, output)
             if output.done:
                 self._open.discard(choice)
+                if self._cancelled and output.finish and output.finish.reason == "abort":
+                    events[-1] = output.finish
             if self._continuous or output.done:
                 # Before the end, so that the chunk that ends the choice carries the usage.
                 place = len(events) - bool(events and isinstance(events[-1], Finish | Failure))
@@ -109,7 +124,7 @@ class Answer:
                 yield choice, EngineOutput(finish=Finish("abort"))
             return
         if len(self._ids) == 1:
-            async for output in self._engine.stream(self._ids[0]):
+            async for output in self._stream(0):
                 yield 0, output
             return
         queue: asyncio.Queue[tuple[int, EngineOutput | BaseException | None]] = asyncio.Queue()
@@ -128,11 +143,20 @@ class Answer:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _stream(self, choice: int) -> AsyncIterator[EngineOutput]:
+        if self._cancelled:
+            self._engine.abort(self._ids[choice])
+            yield EngineOutput(finish=Finish("abort"))
+            return
+        self._streaming[choice] = True
+        async for output in self._engine.stream(self._ids[choice]):
+            yield output
+
     async def _forward(
         self, choice: int, queue: asyncio.Queue[tuple[int, EngineOutput | BaseException | None]]
     ) -> None:
         try:
-            async for output in self._engine.stream(self._ids[choice]):
+            async for output in self._stream(choice):
                 queue.put_nowait((choice, output))
             queue.put_nowait((choice, None))
         except Exception as error:  # raised again by whoever reads the queue

@@ -19,8 +19,16 @@ from starlette.types import ASGIApp
 
 from openglm.asgi.events import KEEP_ALIVE_S, EventStream
 from openglm.dialects import openai
+from openglm.dialects.fields import parse_object
 from openglm.serve.answer import Answer
-from openglm.serve.endpoint import MAX_BODY, Endpoint, error_response, json_response, wire_error_response
+from openglm.serve.endpoint import (
+    MAX_BODY,
+    REQUEST_ID,
+    Endpoint,
+    error_response,
+    json_response,
+    wire_error_response,
+)
 from openglm.serve.metrics import CONTENT_TYPE
 from openglm.serve.page import STATIC, create_page
 from openglm.serve.service import Service, off_loop
@@ -50,6 +58,7 @@ def create_app(
         "/v1/embeddings": handlers.embedding,
         "/tokenize": handlers.tokenize,
         "/detokenize": handlers.detokenize,
+        "/abort": handlers.abort,
     }
     routes: list[BaseRoute] = [
         Route(path, Endpoint(handler, service.metrics, max_body=max_body), methods=["POST"])
@@ -84,7 +93,7 @@ class Handlers:
 
     async def chat(self, body: bytes) -> ASGIApp:
         request = await decoded(lambda data: openai.decode_chat(data, self._service.sampling), body)
-        answer = await self._service.chat(request)
+        answer = await self._service.chat(request, name=REQUEST_ID.get())
         model = self._service.card.name
         if request.stream:
             chunks = openai.ChatChunks(
@@ -96,7 +105,7 @@ class Handlers:
 
     async def completion(self, body: bytes) -> ASGIApp:
         request = await decoded(lambda data: openai.decode_completion(data, self._service.sampling), body)
-        answer = await self._service.completion(request)
+        answer = await self._service.completion(request, name=REQUEST_ID.get())
         model = self._service.card.name
         if request.stream:
             chunks = openai.CompletionChunks(
@@ -143,6 +152,14 @@ class Handlers:
             len(body) > LARGE_BODY, lambda: service.tokenizer.decode(service.prompt_ids(ids))
         )
         return json_response({"prompt": text})
+
+    async def abort(self, body: bytes) -> ASGIApp:
+        """Ends the answer to the request that carried this id as its x-request-id."""
+        fields = parse_object(body)
+        name = fields.text("request_id")
+        if not name:
+            raise fields.wrong("request_id", "the x-request-id of a running request")
+        return json_response({"aborted": self._service.cancel(name)})
 
     async def models(self, request: Request) -> Response:
         return json_response({"object": "list", "data": [self._card()]})

@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 MAX_BODY = 8 * 2**20  # bytes; prompts of a million tokens fit
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 Handler = Callable[[bytes], Awaitable["ASGIApp"]]
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")  # of the request in hand
 
 
 class Endpoint:
@@ -43,6 +45,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
+        REQUEST_ID.set(request_id.decode())
         status = 0
 
         async def send_with_id(message: Message) -> None:

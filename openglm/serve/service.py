@@ -90,16 +90,24 @@ class Service:
         for answer in tuple(self._open):
             answer.close()
 
-    async def chat(self, request: ChatRequest) -> Answer:
+    def cancel(self, name: str) -> bool:
+        """End the running answers of that name early, with their whole usage. False: there are none."""
+        named = [answer for answer in self._open if answer.name == name]
+        for answer in named:
+            answer.cancel()
+        return bool(named)
+
+    async def chat(self, request: ChatRequest, *, name: str = "") -> Answer:
         """Admit a chat request; what cannot be done is refused here, before anything is streamed."""
         self.check_model(request.model)
         return await self._start(
             lambda: self._chat_choices(request),
             request.continuous_usage,
+            name,
             heavy=request.grammar is not None or is_large(request),
         )
 
-    async def completion(self, request: CompletionRequest) -> Answer:
+    async def completion(self, request: CompletionRequest, *, name: str = "") -> Answer:
         """Admit a completion request. Choice p * n + i is answer i to prompt p."""
         self.check_model(request.model)
         if len(request.prompts) * request.n > MAX_ANSWERS:
@@ -111,6 +119,7 @@ class Service:
         return await self._start(
             lambda: self._completion_choices(request),
             request.continuous_usage,
+            name,
             heavy=size > LARGE_CHARS or request.grammar is not None,
         )
 
@@ -157,10 +166,18 @@ class Service:
             raise InvalidRequest(f"token ids must be below {vocab_size}, got {wrong}", param="prompt")
         return list(prompt)
 
-    async def _start(self, choices: Callable[[], list[Choice]], continuous: bool, *, heavy: bool) -> Answer:
+    async def _start(
+        self, choices: Callable[[], list[Choice]], continuous: bool, name: str, *, heavy: bool
+    ) -> Answer:
         if self._stopping:
             raise Overloaded("the server is stopping")
-        answer = Answer(self.engine, self.metrics, continuous_usage=continuous, on_close=self._open.discard)
+        answer = Answer(
+            self.engine,
+            self.metrics,
+            continuous_usage=continuous,
+            name=name,
+            on_close=self._open.discard,
+        )
         self._open.add(answer)
         try:
             await off_loop(heavy, lambda: answer.start(choices()))

@@ -176,11 +176,15 @@ class Database:
                 if again and attempt + 1 < ATTEMPTS:
                     continue
                 for write in writes:
+                    if write.future.cancelled():
+                        continue
                     down = DatabaseDown(f"the database failed: {error}")
                     down.__cause__ = error
                     write.future.set_exception(down)
                 return
             for write, (value, failure) in zip(writes, outcomes, strict=True):
+                if write.future.cancelled():  # before its turn came: it did not run
+                    continue
                 if failure is None:
                     write.future.set_result(value)
                 else:

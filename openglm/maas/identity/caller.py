@@ -20,8 +20,12 @@ class Caller:
     endpoints: tuple[str, ...] = ()  # "chat", "embeddings", "files", ...
     key_budget_nano: int | None = None  # for display; budgets are judged where money is
 
+    def sees(self, model: str) -> bool:
+        """Whether the key's scope covers a model."""
+        return not self.models or any(_covers(pattern, model) for pattern in self.models)
+
     def may_use(self, model: str) -> None:
-        if self.models and not any(_covers(pattern, model) for pattern in self.models):
+        if not self.sees(model):
             raise Forbidden(
                 f"this key may not use the model {model!r}", hint=f"it may use: {', '.join(self.models)}"
             )

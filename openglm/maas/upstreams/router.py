@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from openglm.errors import ModelNotFound, Overloaded, UpstreamFailure
@@ -49,11 +48,10 @@ class Router:
         """The public names that some channel answers to."""
         return tuple(sorted({name for channel in self._channels.values() for name in channel.models}))
 
-    @asynccontextmanager
     async def stream(
         self, request: ChatRequest | CompletionRequest, *, request_id: str, affinity: str | None = None
-    ) -> AsyncIterator[UpstreamAnswer]:
-        """An answer that has begun; it is left at the end of the block if nobody left it before."""
+    ) -> UpstreamAnswer:
+        """An answer that has begun; whoever gets it must leave it."""
 
         async def begin(channel: Channel) -> UpstreamAnswer:
             answer = await self._client.stream(channel, request, request_id)
@@ -64,11 +62,7 @@ class Router:
                 raise
             return answer
 
-        answer = await self._first_of(request.model, affinity or request_id, begin)
-        try:
-            yield answer
-        finally:
-            await answer.leave()
+        return await self._first_of(request.model, affinity or request_id, begin)
 
     async def embed(self, request: EmbeddingRequest, *, request_id: str) -> tuple[list[array[float]], int]:
         return await self._first_of(

@@ -61,6 +61,24 @@ def test_writes_from_many_threads_all_arrive(table):
     assert table.read_now("SELECT count(*) AS n FROM thing")[0]["n"] == 400
 
 
+def test_a_write_given_up_before_its_turn_does_not_run_and_stops_nobody(table):
+    gate = threading.Event()
+
+    async def scenario():
+        slow = asyncio.ensure_future(table.write(lambda tx: gate.wait()))
+        await asyncio.sleep(0)
+        given_up = asyncio.ensure_future(table.write(put("given-up")))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        gate.set()
+        await slow
+        await table.write(put("next"))
+        return [row["id"] for row in await table.read("SELECT id FROM thing")]
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 20)) == ["next"]
+
+
 def test_writes_go_on_beside_a_long_reader(table):
     for index in range(200):
         table.write_now(put(f"{index:03}"))

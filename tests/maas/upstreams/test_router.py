@@ -33,12 +33,15 @@ def routed(work, *channels: Channel, clock=lambda: 0):
 
 
 async def answered_by(router: Router, affinity: str | None = None, **script) -> str:
-    async with router.stream(ask(**script), request_id="r", affinity=affinity) as answer:
+    answer = await router.stream(ask(**script), request_id="r", affinity=affinity)
+    try:
         text = ""
         while step := await answer.step():
             text += "".join(event.text for event in step[1] if isinstance(event, TextDelta))
         assert text
         return answer.channel.id
+    finally:
+        await answer.leave()
 
 
 def channel(name: str, upstream: FakeUpstream | None) -> Channel:

@@ -1,0 +1,58 @@
+"""One API call after the door: who calls, with what, on which surface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from openglm.dialects.wire import WireError
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from openglm.maas.identity.caller import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """A family of routes that speaks one dialect."""
+
+    name: str  # as usage rows spell it
+    encode_error: Callable[[Exception, str], WireError]  # the error and the request's id
+    plan: bool = False  # charged to the subscription, never to the wallet
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    scope: Scope
+    body: bytes
+    caller: Caller
+    surface: Surface
+    request_id: str  # ours, unique: the key of the hold
+    received_ms: int
+    batch: bool = False  # a row of a batch, at half price
+
+    def header(self, name: str) -> str | None:
+        return header(self.scope, name)
+
+    @property
+    def affinity(self) -> str | None:
+        """What requests of one conversation have in common, so that they meet their cached prefix again."""
+        for name in ("x-session-affinity", "x-claude-code-session-id", "session_id"):
+            if value := self.header(name):
+                return f"{self.caller.org_id}:{value[:200]}"
+        return None
+
+
+def header(scope: Scope, name: str) -> str | None:
+    wanted = name.encode()
+    for key, value in scope["headers"]:
+        if key == wanted:
+            return value.decode("latin-1")
+    return None
+
+
+def credential(scope: Scope) -> str | None:
+    """The API key as any client sends it: Authorization with or without Bearer, or Anthropic's x-api-key."""
+    return header(scope, "authorization") or header(scope, "x-api-key")

@@ -1,0 +1,92 @@
+"""From HTTP to a handler and back, for API routes: key, body, request id, errors in the dialect's shape.
+
+Pure ASGI. The key is judged before the body is read: strangers cannot make us hold megabytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.responses import Response
+
+from openglm.asgi.body import ClientGone, read_body, until_gone
+from openglm.errors import OpenGLMError
+from openglm.maas.gateway.call import Call, Surface, credential, header
+from openglm.maas.ids import new_id
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from openglm.maas.platform import Platform
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 64 * 2**20  # bytes: a prompt of 10 MB with some images fits
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
+Handler = Callable[[Call], Awaitable["ASGIApp"]]
+
+
+class Endpoint:
+    """One POST route with a JSON body."""
+
+    def __init__(self, platform: Platform, surface: Surface, scope_word: str, handler: Handler):
+        self._platform = platform
+        self._surface = surface
+        self._scope_word = scope_word
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        platform = self._platform
+        request_id = new_id("req", platform.clock())
+        sending = _with_request_id(scope, send, request_id)
+        try:
+            platform.check_open()
+            address = scope.get("client")
+            caller = await platform.keys.authenticate(credential(scope), ip=address[0] if address else None)
+            caller.may_call(self._scope_word)
+            body = await read_body(scope, receive, MAX_BODY)
+            call = Call(scope, body, caller, self._surface, request_id, platform.clock())
+            await until_gone(receive, self._answer(call, receive, sending))
+        except ClientGone:
+            logger.debug("request %s: the client left", request_id)
+        except Exception as error:
+            await error_response(self._surface, error, request_id)(scope, receive, sending)
+
+    async def _answer(self, call: Call, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._handler(call)
+        except Exception as error:
+            response = error_response(self._surface, error, call.request_id)
+        await response(call.scope, receive, send)
+
+
+def error_response(surface: Surface, error: Exception, request_id: str) -> Response:
+    """Any failure in the surface's shape. What we did not foresee is logged, never shown."""
+    if not isinstance(error, OpenGLMError):
+        logger.error("request %s failed", request_id, exc_info=error)
+    wire = surface.encode_error(error, request_id)
+    headers = {**wire.headers, "connection": "close"} if wire.status == 413 else wire.headers
+    return json_response(wire.body, wire.status, headers)
+
+
+def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
+
+
+def _with_request_id(scope: Scope, send: Send, request_id: str) -> Send:
+    """Every answer names our id; the client's own x-request-id comes back beside it."""
+    added = [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode())]
+    given = header(scope, "x-request-id")
+    if given and _REQUEST_ID.fullmatch(given):
+        added.append((b"x-client-request-id", given.encode()))
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *added]}
+        await send(message)
+
+    return sending

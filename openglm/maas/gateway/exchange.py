@@ -1,0 +1,135 @@
+"""One metered answer: the hold before it, the upstream's events, and the settlement whatever happens.
+
+An Exchange is iterated by whoever sends the answer and closed by them. Closing never waits: what remains to
+do (stopping the upstream, reading its last usage, settling) goes on in a task of the platform's own, so that
+neither a client that leaves nor a server that stops loses a token of usage.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
+
+from openglm.maas.gateway.prompts import count
+from openglm.messages import (
+    ChatRequest,
+    CompletionRequest,
+    Event,
+    Failure,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+    UsageUpdate,
+)
+
+if TYPE_CHECKING:
+    from openglm.maas.gateway.call import Call
+    from openglm.maas.money import Hold
+    from openglm.maas.platform import Platform
+    from openglm.maas.upstreams import UpstreamAnswer
+
+logger = logging.getLogger(__name__)
+
+HELD_OUTPUT = 1024  # output tokens that the first hold covers; it grows while the answer does
+MARGIN = 128  # tokens left of the hold when it grows
+
+Step = tuple[int, Sequence[Event]]
+
+
+class Exchange:
+    """Iterate it once for its steps, then close it."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        call: Call,
+        request: ChatRequest | CompletionRequest,
+        *,
+        hold: Hold,
+        answer: UpstreamAnswer,
+        covered: int,
+    ):
+        self._platform = platform
+        self._call = call
+        self._request = request
+        self._hold = hold
+        self._answer = answer
+        self._covered = covered  # output tokens that the hold pays for
+        self._text: list[str] = []  # of an answer whose upstream has told no usage yet
+        self._produced = False
+        self._closed = False
+        self._whole = False
+        self._usage: Usage | None = None
+        self._first_token_ms: int | None = None
+
+    async def __aiter__(self) -> AsyncIterator[Step]:
+        while step := await self._answer.step():
+            self._meter(step[1])
+            if self._usage and self._usage.completion_tokens > self._covered - MARGIN:
+                await self._grow()
+            yield step
+        self._whole = True
+
+    def close(self) -> None:
+        """Let go of the answer, whole or not. Returns at once; the bill is written behind it."""
+        if not self._closed:
+            self._closed = True
+            self._platform.go_on(self._finish())
+
+    def _meter(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, UsageUpdate):
+                self._usage = event.usage
+                self._text.clear()
+                self._platform.billing.checkpoint(self._hold.id, event.usage)
+            elif isinstance(event, TextDelta | ReasoningDelta):
+                self._note(event.text)
+            elif isinstance(event, ToolCallDelta):
+                self._note((event.name or "") + event.arguments)
+            elif isinstance(event, Failure):
+                logger.warning("request %s broke off: %s", self._call.request_id, event.message)
+
+    def _note(self, text: str) -> None:
+        if not self._produced:
+            self._produced = True
+            self._first_token_ms = self._platform.clock() - self._call.received_ms
+        if self._usage is None:
+            self._text.append(text)
+
+    async def _grow(self) -> None:
+        assert self._usage is not None
+        self._hold = await self._platform.billing.extend(self._hold, self._usage, HELD_OUTPUT)
+        self._covered = self._usage.completion_tokens + HELD_OUTPUT
+
+    async def _finish(self) -> None:
+        """Stop what still runs, learn the last usage, settle: in this order, always."""
+        billing = self._platform.billing
+        try:
+            await self._answer.leave()
+            usage, estimated = self._answer.usage, False
+            if usage is None and self._produced:
+                usage, estimated = await self._estimate(), True
+            if usage is None or not (self._whole or self._produced or usage.completion_tokens):
+                await billing.void(self._hold)
+                return
+            await billing.settle(
+                self._hold,
+                usage,
+                status="ok" if self._whole else "partial",
+                estimated=estimated,
+                ttft_ms=self._first_token_ms,
+                duration_ms=self._platform.clock() - self._call.received_ms,
+            )
+        except Exception as error:
+            # The hold stays open and its checkpoint stands: the reaper settles it.
+            logger.error("request %s is not settled yet", self._call.request_id, exc_info=error)
+
+    async def _estimate(self) -> Usage:
+        """An upstream that told no usage: count with the model's own tokenizer, reasoning included."""
+        platform, request = self._platform, self._request
+        prompt = await count(platform, self._call, request)
+        text = "".join(self._text)
+        answer = await platform.router.count_tokens(text, request.model, request_id=self._call.request_id)
+        return Usage(input_uncached=prompt, output_text=answer)

@@ -1,0 +1,115 @@
+"""The road of an answer: who may, the hold, the upstream. An Exchange comes back, to iterate and close.
+
+The hold comes before the upstream: no token without money behind it. Nothing is left behind by whoever leaves
+in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from openglm.dialects.wire import AnswerObject
+from openglm.errors import EngineFailure, Overloaded, PaymentRequired
+from openglm.maas.gateway.call import Call
+from openglm.maas.gateway.exchange import HELD_OUTPUT, Exchange
+from openglm.maas.gateway.prompts import Request, count, prompt_bound
+from openglm.maas.money import Ask, Hold
+from openglm.messages import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from openglm.maas.platform import Platform
+
+Known = TypeVar("Known", bound=ChatRequest | CompletionRequest | EmbeddingRequest)
+
+
+async def open_exchange(platform: Platform, call: Call, request: ChatRequest | CompletionRequest) -> Exchange:
+    """Admit a request and start its answer; raises what refuses it, charged with nothing."""
+    request = known(call, request)
+    prompt = prompt_bound(request)
+    answers = request.n * (len(request.prompts) if isinstance(request, CompletionRequest) else 1)
+    covered = min(request.sampling.max_tokens or HELD_OUTPUT, HELD_OUTPUT) * answers
+    kind = "chat" if isinstance(request, ChatRequest) else "completion"
+    hold = await held(platform, call, request, kind=kind, prompt=prompt, output=covered)
+    try:
+        answer = await platform.router.stream(request, request_id=call.request_id, affinity=call.affinity)
+    except BaseException:
+        platform.go_on(platform.billing.void(hold))
+        raise
+    return Exchange(platform, call, request, hold=hold, answer=answer, covered=covered)
+
+
+async def embed(platform: Platform, call: Call, request: EmbeddingRequest) -> tuple[list[array[float]], int]:
+    """The vectors of a request's inputs and the tokens they were billed for."""
+    request = known(call, request)
+    hold = await held(platform, call, request, kind="embedding", prompt=prompt_bound(request), output=0)
+
+    async def work() -> tuple[list[array[float]], int]:
+        try:
+            vectors, tokens = await platform.router.embed(request, request_id=call.request_id)
+        except BaseException:
+            await platform.billing.void(hold)
+            raise
+        await platform.billing.settle(hold, Usage(input_uncached=tokens), status="ok")
+        return vectors, tokens
+
+    # Once asked, the model's server works to the end: so does the bill, though the client leave.
+    return await asyncio.shield(platform.go_on(work()))
+
+
+async def whole(exchange: Exchange, into: AnswerObject) -> AnswerObject:
+    """Collect an answer to its end. One that breaks off is raised."""
+    try:
+        async for choice, events in exchange:
+            into.add(choice, events)
+            if into.failure is not None:
+                error = Overloaded if into.failure.retryable else EngineFailure
+                raise error(into.failure.message)
+    finally:
+        exchange.close()
+    return into
+
+
+def known(call: Call, request: Known) -> Known:
+    """The request, if the caller may use its model; cached prefixes are never shared between tenants."""
+    call.caller.may_use(request.model)
+    if isinstance(request, EmbeddingRequest):
+        return request
+    return replace(request, cache_salt=f"{call.caller.org_id}/{request.cache_salt}")
+
+
+async def held(
+    platform: Platform, call: Call, request: Request, *, kind: str, prompt: int, output: int
+) -> Hold:
+    """The hold for a request. The prompt's bytes bound its tokens, which is quick; where the balance is too
+    small for the bound, the tokens are counted exactly before anybody is refused."""
+    caller = call.caller
+    ask = Ask(
+        request_id=call.request_id,
+        org_id=caller.org_id,
+        project_id=caller.project_id,
+        key_id=caller.key_id,
+        user_id=caller.user_id,
+        model=request.model,
+        kind=kind,
+        dialect=call.surface.name,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        plan=call.surface.plan,
+        batch=call.batch,
+        client_request_id=call.header("idempotency-key"),
+    )
+    try:
+        return await platform.billing.hold(ask)
+    except PaymentRequired:
+        exact = await count(platform, call, request)
+        if exact >= prompt:
+            raise
+        return await platform.billing.hold(replace(ask, prompt_tokens=exact))

@@ -1,0 +1,59 @@
+"""How long a prompt is: an upper bound for free, or the exact count by the model's own tokenizer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from openglm.maas.gateway.call import Call
+from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest, ImagePart, TextPart
+
+if TYPE_CHECKING:
+    from openglm.maas.platform import Platform
+
+TURN_TOKENS = 16  # what a prompt format adds to a turn, at most
+IMAGE_TOKENS = 6_000  # of one image, at most
+Request = ChatRequest | CompletionRequest | EmbeddingRequest
+
+
+async def count(platform: Platform, call: Call, request: Request) -> int:
+    """The exact number of prompt tokens, by the model's own tokenizer."""
+    if isinstance(request, ChatRequest):
+        return await platform.router.count_tokens(request, request.model, request_id=call.request_id)
+    prompts = request.inputs if isinstance(request, EmbeddingRequest) else request.prompts
+    total = 0
+    for prompt in prompts:
+        if isinstance(prompt, str):
+            total += await platform.router.count_tokens(prompt, request.model, request_id=call.request_id)
+        else:
+            total += len(prompt)
+    return total
+
+
+def prompt_bound(request: Request) -> int:
+    """At least as many tokens as the prompt can have: a token of text covers one byte of UTF-8 or more."""
+    if isinstance(request, EmbeddingRequest):
+        return sum(_bytes(text) if isinstance(text, str) else len(text) for text in request.inputs)
+    if isinstance(request, CompletionRequest):
+        return sum(_bytes(text) if isinstance(text, str) else len(text) for text in request.prompts) + _bytes(
+            request.suffix or ""
+        )
+    size = TURN_TOKENS
+    for message in request.messages:
+        size += TURN_TOKENS + _bytes(message.reasoning or "")
+        for part in message.parts:
+            if isinstance(part, TextPart):
+                size += _bytes(part.text)
+            elif isinstance(part, ImagePart):
+                size += IMAGE_TOKENS
+        for call in message.tool_calls:
+            size += TURN_TOKENS + len(call.name) + _bytes(call.arguments)
+    for tool in request.tools:
+        size += TURN_TOKENS + len(tool.name) + _bytes(tool.description)
+        size += 2 * len(msgspec.json.encode(tool.parameters))  # formats indent schemas
+    return size
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

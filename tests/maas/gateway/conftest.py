@@ -1,0 +1,88 @@
+"""A platform behind a real server, with a model server that does what it is told, and money in the wallet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from openglm.asgi import Running
+from openglm.maas.gateway import create_app
+from openglm.maas.identity import Keys
+from openglm.maas.money import Prices, Wallet
+from openglm.maas.platform import Platform
+from openglm.maas.settings import Settings
+from openglm.maas.upstreams import Channel
+from tests.maas.fake_upstream import FakeUpstream
+
+PICO_IN, PICO_CACHED, PICO_OUT = 1_000_000, 250_000, 4_000_000  # 1, 0.25 and 4 per million tokens
+YUAN = 1_000_000_000
+
+
+@dataclass
+class House:
+    """What a test needs to look into the platform from outside its loop."""
+
+    platform: Platform
+    upstream: FakeUpstream
+    url: str
+    key: str
+    org_id: str
+
+    def post(self, path: str, body: dict, key: str | None = None, **more) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key or self.key}", **more.pop("headers", {})}
+        return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=60, **more)
+
+    def rows(self, sql: str, **parameters) -> list[dict]:
+        return [dict(row) for row in self.platform.database.read_now(sql, **parameters)]
+
+    def usage(self) -> list[dict]:
+        return self.rows("SELECT * FROM usage_event ORDER BY created_at")
+
+    def balance(self) -> int:
+        return asyncio.run(self.platform.wallet.balance(self.org_id)).balance_nano
+
+    def settled(self, wait_until: Callable) -> None:
+        """Waits until no hold is open and nothing goes on."""
+        wait_until(lambda: not self.rows("SELECT 1 FROM hold WHERE state = 'open'"))
+
+
+@pytest.fixture
+def house(database_url: str, tmp_path: Path) -> Iterator[House]:
+    settings = Settings(data=tmp_path, database_url=database_url)
+    platform = Platform(settings)
+
+    async def furnish() -> tuple[str, str]:
+        person = await platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann")
+        new = await Keys(platform.database, platform.secrets).create(
+            person.org_id, person.project_id, "tests"
+        )
+        await Prices(platform.database).set(
+            "glm", uncached_pico=PICO_IN, cached_pico=PICO_CACHED, output_pico=PICO_OUT
+        )
+        await Wallet(platform.database).top_up(person.org_id, 10 * YUAN, idempotency_key="start")
+        return person.org_id, new.key
+
+    org_id, key = asyncio.run(furnish())
+    with FakeUpstream() as upstream:
+        platform.router.add(Channel("fake", upstream.url, {"glm": "wire"}, leaving="cancel"))
+        with Running(create_app(platform)) as url:
+            yield House(platform, upstream, url, key, org_id)
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], bool]], None]:
+    """Polls a condition until it holds, for at most a minute."""
+    import time
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, "the condition never held"
+            time.sleep(0.005)
+
+    return wait

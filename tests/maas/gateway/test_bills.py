@@ -1,0 +1,200 @@
+"""Every answer is billed once and to the token, whoever leaves, fails or comes twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import openai
+import pytest
+
+from tests.maas.gateway.conftest import PICO_CACHED, PICO_IN, PICO_OUT, YUAN, House
+
+
+def chat(stream: bool = False, max_tokens: int = 64, **script) -> dict:
+    return {
+        "model": "glm",
+        "messages": [{"role": "user", "content": json.dumps(script)}],
+        "max_tokens": max_tokens,
+        "stream": stream,
+    }
+
+
+def price(prompt: int, cached: int, output: int) -> int:
+    return ((prompt - cached) * PICO_IN + cached * PICO_CACHED + output * PICO_OUT) // 1000
+
+
+def test_an_answer_costs_what_its_tokens_cost_streamed_or_whole(house: House, wait_until):
+    for stream in (False, True):
+        answer = house.post("/v1/chat/completions", chat(stream, tokens=7, prompt=20, cached=8))
+        assert answer.status_code == 200, answer.text
+        assert "w6 " in answer.text
+    house.settled(wait_until)
+    rows = house.usage()
+    assert [row["cost_nano"] for row in rows] == [price(20, 8, 7)] * 2
+    assert house.balance() == 10 * YUAN - 2 * price(20, 8, 7)
+
+
+def test_the_official_client_streams_completes_embeds_and_lists(house: House, wait_until):
+    client = openai.OpenAI(base_url=f"{house.url}/v1", api_key=house.key, max_retries=0)
+    message = {"role": "user", "content": '{"tokens": 4, "reasoning": 1}'}
+    whole = client.chat.completions.create(model="glm", messages=[message])
+    assert whole.choices[0].message.content == "w1 w2 w3 "
+    assert whole.usage.completion_tokens_details.reasoning_tokens == 1
+    chunks = list(
+        client.chat.completions.create(
+            model="glm", messages=[message], stream=True, stream_options={"include_usage": True}
+        )
+    )
+    assert chunks[-1].usage.total_tokens == 9
+    assert client.completions.create(model="glm", prompt='{"tokens": 2}').choices[0].text == "w0 w1 "
+    assert len(client.embeddings.create(model="glm", input=["a", "b"]).data) == 2
+    assert [model.id for model in client.models.list()] == ["glm"]
+    house.settled(wait_until)
+    assert [row["kind"] for row in house.usage()] == ["chat", "chat", "completion", "embedding"]
+
+
+def test_clients_that_drop_at_any_moment_are_billed_what_the_model_wrote(house: House, wait_until):
+    """R1 at a reduced count."""
+    chance = random.Random(1)
+
+    def drop(number: int) -> None:
+        after = chance.randrange(60)
+        body = chat(True, max_tokens=500, tokens=200, pace_s=0.001)
+        headers = {"authorization": f"Bearer {house.key}"}
+        with (
+            httpx.Client(timeout=60) as client,
+            client.stream("POST", f"{house.url}/v1/chat/completions", json=body, headers=headers) as answer,
+        ):
+            assert answer.status_code == 200
+            lines = answer.iter_lines()
+            for _ in range(after):
+                next(lines, None)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(drop, range(60)))
+    house.settled(wait_until)
+    rows = house.usage()
+    assert len(rows) == 60
+    billed = {row["request_id"]: row["output_text"] + row["output_reasoning"] for row in rows}
+    for request_id, counted in house.upstream.billed.items():
+        assert billed[request_id] == counted["completion"], request_id
+    assert house.balance() == 10 * YUAN - sum(row["cost_nano"] for row in rows)
+    assert house.upstream.open == 0
+
+
+def test_clients_that_drop_while_a_whole_answer_is_made_are_billed_too(house: House, wait_until):
+    for _ in range(5):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(
+                f"{house.url}/v1/chat/completions",
+                json=chat(tokens=100_000, max_tokens=100_000, pace_s=0.002),
+                headers={"authorization": f"Bearer {house.key}"},
+                timeout=0.3,
+            )
+    wait_until(lambda: len(house.usage()) == 5)
+    rows = house.usage()
+    assert {row["status"] for row in rows} == {"partial"}
+    billed = {row["request_id"]: row["output_text"] for row in rows}
+    assert billed == {name: counted["completion"] for name, counted in house.upstream.billed.items()}
+
+
+def test_two_hundred_at_once_with_money_for_ten_are_ten(house: House, wait_until):
+    """R4: what one request holds, times ten, is all there is."""
+    body = chat(tokens=1, pace_s=0.5, prompt=1)
+    first = house.post("/v1/chat/completions", body)
+    assert first.status_code == 200
+    house.settled(wait_until)
+    held = house.rows("SELECT amount FROM hold")[0]["amount"]
+
+    left = 10 * held + held // 2 - house.balance()
+    adjusting = house.platform.wallet.adjust(house.org_id, left, idempotency_key="race", reason="test")
+    asyncio.run(adjusting)
+    with ThreadPoolExecutor(64) as pool:
+        statuses = list(pool.map(lambda _: house.post("/v1/chat/completions", body).status_code, range(200)))
+    house.settled(wait_until)
+    assert statuses.count(200) >= 10  # ten at once; a place that becomes free may be taken again
+    assert set(statuses) == {200, 429}
+    assert house.balance() >= 0
+
+
+def test_an_answer_longer_than_its_hold_goes_on_holding_and_stops_when_nothing_is_left(house, wait_until):
+    long = house.post("/v1/chat/completions", chat(tokens=3000, max_tokens=4000))
+    assert long.status_code == 200
+    house.settled(wait_until)
+    assert house.usage()[-1]["output_text"] == 3000
+
+
+@pytest.mark.parametrize("script", [{"dies": 0}, {"status": 500}, {"status": 503}])
+def test_an_upstream_that_says_nothing_costs_nothing(house: House, wait_until, script):
+    answer = house.post("/v1/chat/completions", chat(**script))
+    assert answer.status_code in (502, 503)
+    assert answer.json()["error"]["message"]
+    house.settled(wait_until)
+    assert sum(row["cost_nano"] for row in house.usage()) == 0
+    assert house.balance() == 10 * YUAN
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_upstream_that_dies_in_the_middle_is_billed_for_what_it_said(house: House, wait_until, stream):
+    answer = house.post("/v1/chat/completions", chat(stream, tokens=9, dies=4))
+    if stream:
+        assert '"error"' in answer.text
+    else:
+        assert answer.status_code == 502
+    house.settled(wait_until)
+    (row,) = house.usage()
+    assert row["status"] == "partial"
+    assert row["output_text"] <= 4
+
+
+def test_an_upstream_without_usage_is_counted_with_its_own_tokenizer_and_marked(house: House, wait_until):
+    assert house.post("/v1/chat/completions", chat(tokens=6, usage="never")).status_code == 200
+    house.settled(wait_until)
+    (row,) = house.usage()
+    assert row["output_text"] == 6
+    assert row["estimated"] == 1
+
+
+def test_a_request_sent_twice_under_one_idempotency_key_is_refused_while_and_after_it_runs(house, wait_until):
+    headers = {"idempotency-key": "order-66"}
+    assert house.post("/v1/chat/completions", chat(), headers=headers).status_code == 200
+    house.settled(wait_until)
+    again = house.post("/v1/chat/completions", chat(), headers=headers)
+    assert again.status_code == 409
+    assert again.headers["x-should-retry"] == "false"
+    assert len(house.usage()) == 1
+
+
+@pytest.mark.parametrize("key", ["nonsense", "key_1.wrong", "a.b.c"])
+def test_a_stranger_gets_nothing(house: House, key):
+    answer = httpx.post(
+        f"{house.url}/v1/chat/completions", json=chat(), headers={"authorization": f"Bearer {key}"}
+    )
+    assert answer.status_code == 401
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert not house.upstream.bodies
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"model": "glm"}, 400),
+        ({"model": "unknown", "messages": [{"role": "user", "content": "x"}]}, 404),
+        ({"model": "glm", "messages": [{"role": "user", "content": "x"}], "temperature": 9}, 400),
+    ],
+)
+def test_bad_input_is_told_and_costs_nothing(house: House, wait_until, body, status):
+    answer = house.post("/v1/chat/completions", body)
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"]
+    house.settled(wait_until)
+    assert house.balance() == 10 * YUAN
+
+
+def test_tenants_never_share_a_cached_prefix(house: House):
+    house.post("/v1/chat/completions", {**chat(), "cache_salt": "mine"})
+    assert house.upstream.bodies[-1]["cache_salt"] == f"{house.org_id}/mine"

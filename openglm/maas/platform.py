@@ -14,6 +14,7 @@ from openglm.errors import Overloaded
 from openglm.maas.database import open_database
 from openglm.maas.identity import Accounts, Keys, Sessions
 from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.limits import Limits
 from openglm.maas.money import Billing, Budgets, Plans, Prices, Wallet
 from openglm.maas.secrets import Secrets
 from openglm.maas.settings import Settings
@@ -42,6 +43,7 @@ class Platform:
         self.billing = Billing(self.database, self.prices, self.plans, clock=clock)
         self.wallet = Wallet(self.database, clock=clock)
         self.budgets = Budgets(self.database, clock=clock)
+        self.limits = Limits(self.database, clock=clock)
         self.client = Client()
         self.router = Router(self.client, clock=clock)
         self._going_on: set[asyncio.Task[Any]] = set()
@@ -50,6 +52,7 @@ class Platform:
     async def start(self) -> None:
         """Recover what a killed process left, and begin to tick."""
         await self.plans.load()
+        await self.limits.start()
         await self.billing.start()
 
     async def stop(self) -> None:
@@ -57,6 +60,7 @@ class Platform:
         self._stopping = True
         await self.settled(STOP_S)
         await self.billing.stop()
+        await self.limits.stop()
         await self.client.close()
         self.database.close()
 

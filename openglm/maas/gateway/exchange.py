@@ -26,6 +26,7 @@ from openglm.messages import (
 
 if TYPE_CHECKING:
     from openglm.maas.gateway.call import Call
+    from openglm.maas.limits import Slot
     from openglm.maas.money import Hold
     from openglm.maas.platform import Platform
     from openglm.maas.upstreams import UpstreamAnswer
@@ -47,6 +48,7 @@ class Exchange:
         call: Call,
         request: ChatRequest | CompletionRequest,
         *,
+        slot: Slot,
         hold: Hold,
         answer: UpstreamAnswer,
         covered: int,
@@ -54,6 +56,7 @@ class Exchange:
         self._platform = platform
         self._call = call
         self._request = request
+        self._slot = slot
         self._hold = hold
         self._answer = answer
         self._covered = covered  # output tokens that the hold pays for
@@ -111,6 +114,7 @@ class Exchange:
             usage, estimated = self._answer.usage, False
             if usage is None and self._produced:
                 usage, estimated = await self._estimate(), True
+            self._usage = usage
             if usage is None or not (self._whole or self._produced or usage.completion_tokens):
                 await billing.void(self._hold)
                 return
@@ -125,6 +129,8 @@ class Exchange:
         except Exception as error:
             # The hold stays open and its checkpoint stands: the reaper settles it.
             logger.error("request %s is not settled yet", self._call.request_id, exc_info=error)
+        finally:
+            self._slot.leave(self._usage.total_tokens if self._usage else 0)
 
     async def _estimate(self) -> Usage:
         """An upstream that told no usage: count with the model's own tokenizer, reasoning included."""

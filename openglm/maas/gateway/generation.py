@@ -1,7 +1,7 @@
 """The road of an answer: who may, the hold, the upstream. An Exchange comes back, to iterate and close.
 
-The hold comes before the upstream: no token without money behind it. Nothing is left behind by whoever leaves
-in between.
+Limits come before the hold, so that waiting costs nobody money, and the hold before the upstream: no token
+without money behind it. Nothing is left behind by whoever leaves in between.
 """
 
 from __future__ import annotations
@@ -37,13 +37,18 @@ async def open_exchange(platform: Platform, call: Call, request: ChatRequest | C
     answers = request.n * (len(request.prompts) if isinstance(request, CompletionRequest) else 1)
     covered = min(request.sampling.max_tokens or HELD_OUTPUT, HELD_OUTPUT) * answers
     kind = "chat" if isinstance(request, ChatRequest) else "completion"
-    hold = await held(platform, call, request, kind=kind, prompt=prompt, output=covered)
+    slot = platform.limits.enter(call.caller, request.model, prompt + covered)
     try:
-        answer = await platform.router.stream(request, request_id=call.request_id, affinity=call.affinity)
+        hold = await held(platform, call, request, kind=kind, prompt=prompt, output=covered)
+        try:
+            answer = await platform.router.stream(request, request_id=call.request_id, affinity=call.affinity)
+        except BaseException:
+            platform.go_on(platform.billing.void(hold))
+            raise
     except BaseException:
-        platform.go_on(platform.billing.void(hold))
+        slot.leave(0)
         raise
-    return Exchange(platform, call, request, hold=hold, answer=answer, covered=covered)
+    return Exchange(platform, call, request, slot=slot, hold=hold, answer=answer, covered=covered)
 
 
 async def embed(platform: Platform, call: Call, request: EmbeddingRequest) -> tuple[list[array[float]], int]:

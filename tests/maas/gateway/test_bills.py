@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 
+from openglm.maas.limits import Rule
 from tests.maas.gateway.conftest import PICO_CACHED, PICO_IN, PICO_OUT, YUAN, House
 
 
@@ -198,3 +199,22 @@ def test_bad_input_is_told_and_costs_nothing(house: House, wait_until, body, sta
 def test_tenants_never_share_a_cached_prefix(house: House):
     house.post("/v1/chat/completions", {**chat(), "cache_salt": "mine"})
     assert house.upstream.bodies[-1]["cache_salt"] == f"{house.org_id}/mine"
+
+
+def test_a_limit_of_answers_in_flight_frees_its_place_whoever_leaves(house: House, wait_until):
+    asyncio.run(house.platform.limits.rules.put(Rule(concurrency=1)))
+    asyncio.run(house.platform.limits.reload())
+    headers = {"authorization": f"Bearer {house.key}"}
+    slow = chat(True, tokens=5000, max_tokens=5000, pace_s=0.002)
+    with httpx.Client(timeout=60) as client:
+        for _ in range(3):
+            with client.stream("POST", f"{house.url}/v1/chat/completions", json=slow, headers=headers) as one:
+                assert one.status_code == 200
+                lines = one.iter_lines()  # kept: dropping it would hang up
+                next(lines)
+                refused = house.post("/v1/chat/completions", chat())
+                assert refused.status_code == 429
+                assert refused.headers["retry-after"] == "1"
+            house.settled(wait_until)
+            wait_until(lambda: not house.platform.limits._in_flight)
+    assert house.post("/v1/chat/completions", chat()).status_code == 200

@@ -1,0 +1,73 @@
+"""Deletion of old rows, a little at a time: memory stays flat and live requests never wait long.
+
+Readers look through a table in key order, a page at a time, and only the keys of old rows go to the writer.
+What accountants need is not here: the ledger, invoices and the audit log are never deleted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from openglm.errors import InvalidRequest
+from openglm.maas.database import Database, Transaction
+from openglm.maas.ids import Clock, wall_clock
+
+DAY_MS = 24 * 3600 * 1000
+LEAST_DAYS = 62  # so that last month's invoice can still be issued from its rows
+PAGE = 2_000  # rows that a reader looks at in one go
+CHUNK = 500  # rows of one write
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A table whose rows may go: its key, the time that counts, and which rows must stay at any age."""
+
+    table: str
+    key: str
+    time: str
+    stays: str = "0"
+
+
+TABLES = (
+    Kept("usage_event", "request_id", "created_at"),
+    Kept("hold", "id", "closed_at", "CASE WHEN state = 'open' THEN 1 ELSE 0 END"),
+)
+
+
+async def delete_older(database: Database, days: int, *, clock: Clock = wall_clock) -> dict[str, int]:
+    """Delete usage rows and closed holds older than so many days; returns how many of each."""
+    if isinstance(days, bool) or not isinstance(days, int) or days < LEAST_DAYS:
+        raise InvalidRequest(
+            f"days must be at least {LEAST_DAYS}, got {days!r}",
+            param="days",
+            hint="last month's invoices are made from these rows",
+        )
+    before = clock() - days * DAY_MS
+    return {kept.table: await _delete(database, kept, before) for kept in TABLES}
+
+
+async def _delete(database: Database, kept: Kept, before: int) -> int:
+    deleted, after = 0, ""
+    while True:
+        rows = await database.read(
+            f"SELECT {kept.key} AS id, {kept.time} AS at, {kept.stays} AS stays FROM {kept.table}"
+            f" WHERE {kept.key} > :after ORDER BY {kept.key} LIMIT :page",
+            after=after,
+            page=PAGE,
+        )
+        old = [row["id"] for row in rows if row["at"] is not None and row["at"] < before and not row["stays"]]
+        for start in range(0, len(old), CHUNK):
+            deleted += await _delete_keys(database, kept, old[start : start + CHUNK])
+        if len(rows) < PAGE:
+            return deleted
+        after = rows[-1]["id"]
+
+
+async def _delete_keys(database: Database, kept: Kept, keys: list[str]) -> int:
+    names = ", ".join(f":k{number}" for number in range(len(keys)))
+    values = {f"k{number}": key for number, key in enumerate(keys)}
+
+    def work(tx: Transaction) -> int:
+        return tx.run(f"DELETE FROM {kept.table} WHERE {kept.key} IN ({names})", **values)
+
+    return await database.write(work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -16,17 +17,18 @@ from openglm.maas.database import Database, open_database
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a PostgreSQL server of our own: a Unix socket in a temporary folder, no TCP."""
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL server of our own: a Unix socket in a temporary folder, no TCP.
+
+    The folder is not pytest's: other runs tidy and lock those, and the server has another user.
+    """
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     found = shutil.which("pg_ctl")
     bin_folder = programs[-1] if programs else Path(found).parent if found else None
     assert bin_folder, "PostgreSQL is not installed; `make test` installs it (setup/postgres.sh)"
-    folder = Path(os.path.realpath(tmp_path_factory.mktemp("pg")))
+    folder = Path(tempfile.mkdtemp(prefix="openglm-pg-"))
     as_user: list[str] = []
     if os.geteuid() == 0:  # the server refuses to run as root
-        for path in (folder, *folder.parents[:2]):
-            path.chmod(0o755)
         shutil.chown(folder, "postgres")
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
@@ -41,6 +43,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"postgresql://openglm@/postgres?host={folder}"
     finally:
         pg(str(bin_folder / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

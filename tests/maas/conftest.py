@@ -25,7 +25,7 @@ def postgres() -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     found = shutil.which("pg_ctl")
     bin_folder = programs[-1] if programs else Path(found).parent if found else None
-    assert bin_folder, "PostgreSQL is not installed; `make test` installs it (setup/postgres.sh)"
+    assert bin_folder, "PostgreSQL is not installed; `make test` installs it (setup/packages.sh)"
     folder = Path(tempfile.mkdtemp(prefix="openglm-pg-"))
     as_user: list[str] = []
     if os.geteuid() == 0:  # the server refuses to run as root

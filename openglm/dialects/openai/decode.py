@@ -41,9 +41,9 @@ def decode_chat(body: bytes, defaults: SamplingParams = PLAIN) -> ChatRequest:
     """The body of POST /v1/chat/completions. `defaults` say how tokens are chosen where it does not."""
     fields = _body(body)
     tools = read_tools(fields)
-    thinking, keep_reasoning, options = _thinking(fields)
+    thinking, keep_reasoning, options = read_thinking(fields)
     sampling, chosen = read_sampling(
-        fields, defaults, logprobs=_chat_logprobs(fields), max_tokens=_chat_max_tokens(fields)
+        fields, defaults, logprobs=read_logprobs(fields), max_tokens=read_max_tokens(fields)
     )
     request = ChatRequest(
         model=fields.text("model") or "",
@@ -61,7 +61,12 @@ def decode_chat(body: bytes, defaults: SamplingParams = PLAIN) -> ChatRequest:
         cache_salt=fields.text("cache_salt") or "",
         **_streaming(fields),
     )
-    if tools and request.grammar and request.tool_choice.mode == "auto":
+    return with_one_rule(request)
+
+
+def with_one_rule(request: ChatRequest) -> ChatRequest:
+    """The request with at most one rule for its answer: a grammar, or a call that must come."""
+    if request.tools and request.grammar and request.tool_choice.mode == "auto":
         raise InvalidRequest(
             "a constrained answer cannot call tools when it likes",
             param="tool_choice",
@@ -69,7 +74,7 @@ def decode_chat(body: bytes, defaults: SamplingParams = PLAIN) -> ChatRequest:
             hint="use tool_choice none or required beside response_format, or ask in two requests",
         )
     if request.tool_choice.mode in ("required", "named"):
-        request = replace(request, grammar=None)  # the answer is a call; its own grammar rules it
+        return replace(request, grammar=None)  # the answer is a call; its own grammar rules it
     return request
 
 
@@ -135,7 +140,7 @@ def decode_tokenize(body: bytes) -> TokenizeRequest:
     if fields.has("prompt") == fields.has("messages"):
         raise InvalidRequest("give either prompt or messages", param="prompt", code="invalid_value")
     if fields.has("messages"):
-        thinking, keep_reasoning, options = _thinking(fields)
+        thinking, keep_reasoning, options = read_thinking(fields)
         chat = ChatRequest(
             model or "",
             read_messages(fields),
@@ -180,7 +185,7 @@ def _streaming(fields: Fields) -> dict[str, Any]:
     }
 
 
-def _chat_logprobs(fields: Fields) -> int | None:
+def read_logprobs(fields: Fields) -> int | None:
     wanted = fields.flag("logprobs")
     top = fields.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
     if top and not wanted:
@@ -188,13 +193,13 @@ def _chat_logprobs(fields: Fields) -> int | None:
     return (top or 0) if wanted else None
 
 
-def _chat_max_tokens(fields: Fields) -> int | None:
+def read_max_tokens(fields: Fields) -> int | None:
     newer = fields.integer("max_completion_tokens", 1, MAX_TOKENS)
     older = fields.integer("max_tokens", 1, MAX_TOKENS)
     return older if newer is None else newer
 
 
-def _thinking(fields: Fields) -> tuple[bool | None, bool | None, dict[str, Any]]:
+def read_thinking(fields: Fields) -> tuple[bool | None, bool | None, dict[str, Any]]:
     """(think?, keep old reasoning?, further template words), from the four spellings in use.
 
     The plainest spelling wins: thinking.type, then enable_thinking, then the template's, then the effort.

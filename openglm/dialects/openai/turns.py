@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -100,20 +101,25 @@ def _arguments(function: Fields) -> str:
 
 
 def read_tools(body: Fields) -> tuple[ToolSpec, ...]:
-    tools = tuple(_tool(fields) for fields in body.objects("tools", MAX_TOOLS))
-    seen: set[str] = set()
-    for index, tool in enumerate(tools):
-        if tool.name in seen:
+    tools = [(fields, read_tool(fields)) for fields in body.objects("tools", MAX_TOOLS)]
+    return distinct(tools)
+
+
+def distinct(tools: Iterable[tuple[Fields, ToolSpec]]) -> tuple[ToolSpec, ...]:
+    """The tools, each with where it stands; two of one name could not be told apart in an answer."""
+    found: dict[str, ToolSpec] = {}
+    for fields, tool in tools:
+        if tool.name in found:
             raise InvalidRequest(
-                f"tools[{index}] has the name of an earlier tool: {tool.name}",
-                param=f"tools[{index}].function.name",
+                f"{fields.path} has the name of an earlier tool: {tool.name}",
+                param=f"{fields.path}.function.name",
                 code="invalid_value",
             )
-        seen.add(tool.name)
-    return tools
+        found[tool.name] = tool
+    return tuple(found.values())
 
 
-def _tool(fields: Fields) -> ToolSpec:
+def read_tool(fields: Fields) -> ToolSpec:
     if fields.word("type", ("function",)) is None:
         raise fields.wrong("type", "function")
     function = fields.needed_object("function")

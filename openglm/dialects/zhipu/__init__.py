@@ -1,0 +1,45 @@
+"""Zhipu's dialect: /api/paas/v4 and /api/coding/paas/v4, as the SDKs zai-sdk and zhipuai speak it."""
+
+from openglm.dialects.zhipu.chat import ChatChunks, ChatObject
+from openglm.dialects.zhipu.decode import (
+    EmbeddingCall,
+    TokenizerCall,
+    ZhipuRequest,
+    decode_chat,
+    decode_embedding,
+    decode_tokenizer,
+)
+from openglm.dialects.zhipu.errors import encode_enveloped_error, encode_error, encode_failure
+from openglm.dialects.zhipu.shapes import (
+    encode_embeddings,
+    encode_models,
+    encode_task,
+    encode_tokenizer,
+    envelope,
+    new_id,
+)
+from openglm.dialects.zhipu.tools import McpServer, PlatformTools, Retrieval, WebSearch
+
+__all__ = [
+    "ChatChunks",
+    "ChatObject",
+    "EmbeddingCall",
+    "McpServer",
+    "PlatformTools",
+    "Retrieval",
+    "TokenizerCall",
+    "WebSearch",
+    "ZhipuRequest",
+    "decode_chat",
+    "decode_embedding",
+    "decode_tokenizer",
+    "encode_embeddings",
+    "encode_enveloped_error",
+    "encode_error",
+    "encode_failure",
+    "encode_models",
+    "encode_task",
+    "encode_tokenizer",
+    "envelope",
+    "new_id",
+]

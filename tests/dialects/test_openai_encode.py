@@ -155,6 +155,13 @@ def test_a_call_that_broke_off_and_was_given_back_as_text_is_no_call():
     assert message["content"] == "<tool_call>f"
 
 
+def test_a_call_that_needs_no_arguments_is_a_call():
+    whole = openai.ChatObject("m")
+    whole.add(0, [ToolCallDelta(0, "call_1", "f", ""), Finish("tool_calls")])
+    (call,) = whole.body()["choices"][0]["message"]["tool_calls"]
+    assert call["function"] == {"name": "f", "arguments": "{}"}
+
+
 EVENTS = st.one_of(
     st.text(max_size=3).map(TextDelta),
     st.text(max_size=3).map(ReasoningDelta),

@@ -150,6 +150,8 @@ class ChatObject:
         return self._head.around(choices, usage=encode_usage(self._usage))
 
     def _choice(self, index: int, choice: _Choice) -> dict[str, Any]:
+        for call in choice.calls.values():
+            call["function"]["arguments"] = call["function"]["arguments"] or "{}"  # some servers say nothing
         # A call that broke off was given back as text; it is no call.
         calls = [call for _, call in sorted(choice.calls.items()) if is_object(call["function"]["arguments"])]
         text = "".join(choice.text)

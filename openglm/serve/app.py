@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from openglm.asgi.events import KEEP_ALIVE_S, EventStream
+from openglm.asgi.page import STATIC, create_page
 from openglm.dialects import openai
 from openglm.dialects.fields import parse_object
 from openglm.serve.answer import Answer
@@ -30,7 +31,6 @@ from openglm.serve.endpoint import (
     wire_error_response,
 )
 from openglm.serve.metrics import CONTENT_TYPE
-from openglm.serve.page import STATIC, create_page
 from openglm.serve.service import Service, off_loop
 
 LARGE_BODY = 256 * 1024  # bytes; larger ones are decoded off the event loop

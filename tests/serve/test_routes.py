@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from openglm.asgi import Running
+from openglm.asgi.page import create_page
 from openglm.serve import Service, create_app
-from openglm.serve.page import create_page
 
 HELLO = [{"role": "user", "content": "hello"}]
 

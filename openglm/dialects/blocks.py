@@ -1,8 +1,9 @@
 """Events of one answer -> blocks that open, grow and close one after the other: reasoning, text, calls.
 
 For the dialects whose answers are lists of typed blocks. At most one block is open; what comes for a second
-call while the first one is unfinished waits until the first has ended. Whoever reads sees the same blocks
-however the events were cut into steps.
+call while the first one is unfinished waits until the first has ended. A text of blanks alone, as some models
+write between their reasoning and a call, opens no block. Whoever reads sees the same blocks however the
+events were cut into steps.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from openglm.messages import Event, ReasoningDelta, TextDelta, ToolCallDelta
 Kind = Literal["reasoning", "text", "call"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Block:
     """`call_id` and `name` belong to calls, whose text is that of their arguments."""
 
@@ -62,8 +63,10 @@ class Blocks:
     def __init__(self) -> None:
         self.all: list[Block] = []
         self._open: Block | None = None
-        self._calls: dict[int, Block] = {}  # by the wire's number
-        self._waiting: list[ToolCallDelta] = []
+        self._blank = ""  # came first of a block that would be of the kind
+        self._blank_kind: Kind = "text"
+        self._calls: dict[int, Block] = {}  # the newest of each number on the wire
+        self._waiting: list[Block] = []  # calls that began while another one was unfinished
         self._changes: list[Change] = []
 
     @property
@@ -74,9 +77,9 @@ class Blocks:
     def read(self, events: Iterable[Event]) -> list[Change]:
         for event in events:
             if isinstance(event, ReasoningDelta) and event.text:
-                self._grow_or_open("reasoning", event.text)
+                self._read_text("reasoning", event.text)
             elif isinstance(event, TextDelta) and event.text:
-                self._grow_or_open("text", event.text)
+                self._read_text("text", event.text)
             elif isinstance(event, ToolCallDelta):
                 self._read_call(event)
         return self._taken()
@@ -90,48 +93,60 @@ class Blocks:
         changes, self._changes = self._changes, []
         return changes
 
-    def _grow_or_open(self, kind: Kind, text: str) -> None:
+    def _read_text(self, kind: Kind, text: str) -> None:
+        if self._open is not None and self._open.kind == kind and not self._blank:
+            self._grow(self._open, text)
+            return
+        if self._blank and self._blank_kind == kind:
+            text = self._blank + text
+        self._blank, self._blank_kind = (text, kind) if text.isspace() else ("", kind)
+        if self._blank:
+            return
         if self._open is None or self._open.kind != kind:
             self._let_in()
             self._close()
-            self._begin(Block(len(self.all), kind))
-        self._grow(text)
+            self._begin(Block(-1, kind, pieces=[text]))
+        else:
+            self._grow(self._open, text)
 
     def _read_call(self, piece: ToolCallDelta) -> None:
         known = self._calls.get(piece.index)
         # Some servers number every call 0; a new id with a new name is a new call.
-        fresh = known is None or bool(piece.name and piece.id and piece.id != known.call_id)
-        if not fresh and known is self._open:
-            self._grow(piece.arguments)
-        elif self._open and self._open.kind == "call" and (self._waiting or not is_object(self._open.text)):
-            self._waiting.append(piece)
-        elif fresh:
-            self._close()
-            self._calls[piece.index] = block = Block(len(self.all), "call", piece.id, piece.name or "")
-            self._begin(block)
-            self._grow(piece.arguments)
+        if known is None or (piece.name and piece.id and piece.id != known.call_id):
+            known = Block(
+                -1, "call", piece.id, piece.name or "", [piece.arguments] if piece.arguments else []
+            )
+            self._calls[piece.index] = known
+            self._blank = ""
+            if self._waiting or (self._open and self._open.kind == "call" and not is_object(self._open.text)):
+                self._waiting.append(known)
+            else:
+                self._close()
+                self._begin(known)
+        elif known is self._open:
+            self._grow(known, piece.arguments)
+        elif piece.arguments and known in self._waiting:
+            known.pieces.append(piece.arguments)
         # else: more of a call that has ended; its arguments were whole, or given back as text.
 
     def _let_in(self) -> None:
         """The calls that waited, in the order they began."""
         waiting, self._waiting = self._waiting, []
-        order = list(dict.fromkeys(piece.index for piece in waiting))
-        for index in order:
+        for block in waiting:
             self._close()
-            for piece in waiting:
-                if piece.index == index:
-                    self._read_call(piece)
+            self._begin(block)
 
     def _begin(self, block: Block) -> None:
+        block.index = len(self.all)
         self.all.append(block)
         self._open = block
         self._changes.append(Opened(block))
+        if block.pieces:
+            self._changes.append(Grown(block, block.text))
 
-    def _grow(self, text: str) -> None:
+    def _grow(self, block: Block, text: str) -> None:
         if not text:
             return
-        block = self._open
-        assert block is not None, "a block was opened before it grows"
         block.pieces.append(text)
         last = self._changes[-1] if self._changes else None
         if isinstance(last, Grown):

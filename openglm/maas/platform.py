@@ -1,24 +1,39 @@
 """The platform: its parts by name, made once in order, and the work that goes on after a request has ended.
 
-Knows no HTTP and no wire format. `start` and `stop` run on the loop that serves.
+Knows no wire format. `start` and `stop` run on the loop that serves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import tomllib
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from openglm.errors import Overloaded
+from openglm.errors import OpenGLMError, Overloaded
+from openglm.maas import door
+from openglm.maas.batches import Batches
+from openglm.maas.blobs import open_blobs
 from openglm.maas.database import open_database
-from openglm.maas.identity import Accounts, Keys, Sessions
+from openglm.maas.files import Files
+from openglm.maas.gateway.rows import Errands
+from openglm.maas.household import Household
+from openglm.maas.identity import Accounts, Audit, Caller, Keys, Sessions
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.limits import Limits
+from openglm.maas.models import Models
+from openglm.maas.moderation import Moderator, NoModeration, WordList
 from openglm.maas.money import Billing, Budgets, Plans, Prices, Wallet
-from openglm.maas.secrets import Secrets
+from openglm.maas.outbound import Fetched, GuardedSession
+from openglm.maas.search import LocalIndex, SearchEngine, SearxngEngine
+from openglm.maas.secrets import Secrets, redact_logs
 from openglm.maas.settings import Settings
-from openglm.maas.upstreams import Client, Router
+from openglm.maas.tasks import Tasks
+from openglm.maas.upstreams import Channels, Client, Router
+
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,36 +48,82 @@ class Platform:
         self.clock = clock
         self.secrets = Secrets.open(settings.data)
         self.database = open_database(settings.database)
+        # Who
         self.keys = Keys(self.database, self.secrets, jwt=settings.jwt_keys, clock=clock)
         self.accounts = Accounts(
             self.database, sign_up=settings.sign_up, changed=self.keys.forget, clock=clock
         )
         self.sessions = Sessions(self.database, self.secrets, clock=clock)
+        self.household = Household(self.database, self.accounts, clock=clock)
+        self.audit = Audit(self.database)
+        # What it costs
         self.prices = Prices(self.database, clock=clock)
         self.plans = Plans(self.database, clock=clock)
         self.billing = Billing(self.database, self.prices, self.plans, clock=clock)
         self.wallet = Wallet(self.database, clock=clock)
         self.budgets = Budgets(self.database, clock=clock)
         self.limits = Limits(self.database, clock=clock)
+        # Who answers
         self.client = Client()
         self.router = Router(self.client, clock=clock)
+        self.models = Models(self.database, clock=clock)
+        self.channels = Channels(self.database, self.secrets, self.router, clock=clock)
+        # What else there is
+        self.moderation = _moderation(settings)
+        self._web = GuardedSession()
+        self._operators_web = GuardedSession(allow_private=True)
+        self._index: LocalIndex | None = None
+        self.search: SearchEngine = self._engine()
+        node_id = self.billing.node_id
+        self.files = Files(self.database, open_blobs(settings.blobs), clock)
+        self.batches = Batches(
+            self.database, self.files, Errands(self, batch=True).run, node_id=node_id, clock=clock
+        )
+        self.tasks = Tasks(self.database, Errands(self, batch=False).run, node_id=node_id, clock=clock)
         self._going_on: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
     async def start(self) -> None:
         """Recover what a killed process left, and begin to tick."""
+        redact_logs()
         await self.plans.load()
         await self.limits.start()
         await self.billing.start()
+        await self.models.start()
+        await self.channels.start()
+        self.router.start()
+        await self.batches.start()
+        await self.tasks.start()
 
     async def stop(self) -> None:
         """Write every bill that is still open, then close what was opened."""
         self._stopping = True
+        await self.batches.stop()
+        await self.tasks.stop()
         await self.settled(STOP_S)
+        self.router.stop()
+        await self.channels.stop()
+        await self.models.stop()
         await self.billing.stop()
         await self.limits.stop()
         await self.client.close()
+        await self._web.close()
+        await self._operators_web.close()
+        if self._index:
+            self._index.close()
         self.database.close()
+
+    async def caller(self, request: HTTPConnection, *, endpoint: str) -> Caller:
+        """Who sends a request, if their key is good and covers the endpoint."""
+        return await door.admit(self, request.scope, endpoint)
+
+    def models_of(self, caller: Caller) -> list[str]:
+        """The names that a caller may call."""
+        return self.models.seen_by(caller, self.router.models)
+
+    async def fetch(self, url: str, *, max_bytes: int, timeout_s: float) -> Fetched:
+        """A stranger's URL, from public addresses alone."""
+        return await self._web.fetch(url, max_bytes=max_bytes, timeout_s=timeout_s)
 
     def check_open(self) -> None:
         """Raise once the platform is stopping: what has begun ends, nothing new begins."""
@@ -86,3 +147,30 @@ class Platform:
             _, late = await asyncio.wait(tuple(self._going_on), timeout=timeout_s)
             if late:
                 logger.error("%d bills are left to the next start", len(late))
+
+    def _engine(self) -> SearchEngine:
+        """The search engine that the operator named, else the index in the data folder."""
+        if self.settings.search_url:
+
+            async def ask(url: str) -> bytes:
+                answer = await self._operators_web.fetch(url, max_bytes=8 << 20, timeout_s=20.0)
+                return answer.body
+
+            return SearxngEngine(self.settings.search_url, ask)
+        self._index = LocalIndex(self.settings.data / "search.db", self.clock)
+        return self._index
+
+
+def _moderation(settings: Settings) -> Moderator:
+    """`moderation.toml` in the data folder: lists of words by category. Without it everything passes."""
+    path = settings.data / "moderation.toml"
+    if not path.exists():
+        return NoModeration()
+    try:
+        words = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise OpenGLMError(f"{path} cannot be read: {error}") from None
+    for category, listed in words.items():
+        if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
+            raise OpenGLMError(f"{path}: {category} must be a list of words")
+    return WordList(words)

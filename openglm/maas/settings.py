@@ -28,6 +28,7 @@ class Settings:
     currency: str = "CNY"  # of the wallet and of all prices
     sign_up: Literal["open", "invitation", "closed"] = "open"  # the first user always can
     jwt_keys: bool = True  # Zhipu's signed tokens beside raw keys
+    search_url: str = ""  # of a SearXNG; default: the index in the data folder
 
     @property
     def database(self) -> str:

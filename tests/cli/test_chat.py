@@ -26,7 +26,10 @@ class Terminal:
         own_terminal = "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
         # A test run in the background of a script ignores interrupts, and so would its children.
         heeding = "signal.signal(signal.SIGINT, signal.SIG_DFL);"
-        start = f"{own_terminal} {heeding} os.execv(sys.executable, [sys.executable, '-m', 'openglm.cli', *sys.argv[1:]])"
+        start = (
+            f"{own_terminal} {heeding}"
+            " os.execv(sys.executable, [sys.executable, '-m', 'openglm.cli', *sys.argv[1:]])"
+        )
         self.program = subprocess.Popen(
             [sys.executable, "-c", start, *arguments],
             stdin=slave,

@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RunRow = Callable[["Caller", str, bytes, str], Awaitable[tuple[int, bytes]]]
-"""(caller, endpoint, body, request_id) -> (status, JSON). Raises RateLimited, Overloaded or UpstreamFailure,
-with nothing charged, when the same row may succeed later."""
+Keep = Callable[[Transaction, int, bytes], None]
+RunRow = Callable[["Caller", str, bytes, str, Keep], Awaitable[tuple[int, bytes]]]
+"""(caller, endpoint, body, request_id, keep) -> (status, JSON). Calls `keep` in the transaction that settles
+the row's bill. Raises RateLimited, Overloaded or UpstreamFailure, with nothing charged, when the same row may
+succeed later."""
 PAGE = 256  # rows looked up at once
 PART = 8 << 20  # bytes of the input held at once
 TRIES = 8  # at a row whose failure may pass
@@ -58,6 +60,10 @@ UNRUN = {
     "cancelled": ("batch_cancelled", "the batch was cancelled before this row ran"),
     "completed": ("not_run", "this row did not run"),
 }
+
+
+def _record(request_id: str, transaction: Transaction, status: int, answer: bytes) -> None:
+    record_row(transaction, request_id, status, answer)
 
 
 class Worker:
@@ -225,7 +231,13 @@ class Worker:
         """A row's answer or its refusal; None if the batch is over before there is one."""
         for attempt in range(TRIES):
             try:
-                return await self._run_row(caller, batch.endpoint, body, request_id)
+                return await self._run_row(
+                    caller,
+                    batch.endpoint,
+                    body,
+                    request_id,
+                    partial(_record, request_id),
+                )
             except (RateLimited, Overloaded, UpstreamFailure) as error:
                 if attempt + 1 == TRIES:
                     return refusal(error)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from openglm.dialects.wire import WireError
+from openglm.maas import door
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -31,10 +32,12 @@ class Call:
     surface: Surface
     request_id: str  # ours, unique: the key of the hold
     received_ms: int
-    batch: bool = False  # a row of a batch, at half price
+    plan: bool = False  # charged to the subscription, never to the wallet
+    batch: bool = False  # a row of a batch: at half price, and outside the limits of live requests
+    errand: str | None = None  # the id of the row or task that this is one try at
 
     def header(self, name: str) -> str | None:
-        return header(self.scope, name)
+        return door.header(self.scope, name)
 
     @property
     def affinity(self) -> str | None:
@@ -43,16 +46,3 @@ class Call:
             if value := self.header(name):
                 return f"{self.caller.org_id}:{value[:200]}"
         return None
-
-
-def header(scope: Scope, name: str) -> str | None:
-    wanted = name.encode()
-    for key, value in scope["headers"]:
-        if key == wanted:
-            return value.decode("latin-1")
-    return None
-
-
-def credential(scope: Scope) -> str | None:
-    """The API key as any client sends it: Authorization with or without Bearer, or Anthropic's x-api-key."""
-    return header(scope, "authorization") or header(scope, "x-api-key")

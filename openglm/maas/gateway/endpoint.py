@@ -15,10 +15,12 @@ from starlette.responses import Response
 
 from openglm.asgi.body import ClientGone, read_body, until_gone
 from openglm.errors import OpenGLMError
-from openglm.maas.gateway.call import Call, Surface, credential, header
+from openglm.maas import door
+from openglm.maas.gateway.call import Call, Surface
 from openglm.maas.ids import new_id
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from openglm.maas.platform import Platform
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 MAX_BODY = 64 * 2**20  # bytes: a prompt of 10 MB with some images fits
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
 Handler = Callable[[Call], Awaitable["ASGIApp"]]
+RequestHandler = Callable[["Request"], Awaitable[Response]]
 
 
 class Endpoint:
@@ -45,11 +48,11 @@ class Endpoint:
         sending = _with_request_id(scope, send, request_id)
         try:
             platform.check_open()
-            address = scope.get("client")
-            caller = await platform.keys.authenticate(credential(scope), ip=address[0] if address else None)
-            caller.may_call(self._scope_word)
+            caller = await door.admit(platform, scope, self._scope_word)
             body = await read_body(scope, receive, MAX_BODY)
-            call = Call(scope, body, caller, self._surface, request_id, platform.clock())
+            call = Call(
+                scope, body, caller, self._surface, request_id, platform.clock(), plan=self._surface.plan
+            )
             await until_gone(receive, self._answer(call, receive, sending))
         except ClientGone:
             logger.debug("request %s: the client left", request_id)
@@ -62,6 +65,25 @@ class Endpoint:
         except Exception as error:
             response = error_response(self._surface, error, call.request_id)
         await response(call.scope, receive, send)
+
+
+def wrapped(platform: Platform, surface: Surface, handler: RequestHandler) -> RequestHandler:
+    """A handler of Starlette's kind whose errors come out in the surface's shape, with our request id."""
+
+    async def handle(request: Request) -> Response:
+        request_id = new_id("req", platform.clock())
+        try:
+            platform.check_open()
+            response = await handler(request)
+        except ClientGone:
+            response = Response(status_code=499)  # nobody reads it
+        except Exception as error:
+            response = error_response(surface, error, request_id)
+        for name, value in id_headers(request.scope, request_id):
+            response.headers[name.decode()] = value.decode()
+        return response
+
+    return handle
 
 
 def error_response(surface: Surface, error: Exception, request_id: str) -> Response:
@@ -78,11 +100,7 @@ def json_response(body: object, status: int = 200, headers: dict[str, str] | Non
 
 
 def _with_request_id(scope: Scope, send: Send, request_id: str) -> Send:
-    """Every answer names our id; the client's own x-request-id comes back beside it."""
-    added = [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode())]
-    given = header(scope, "x-request-id")
-    if given and _REQUEST_ID.fullmatch(given):
-        added.append((b"x-client-request-id", given.encode()))
+    added = id_headers(scope, request_id)
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -90,3 +108,12 @@ def _with_request_id(scope: Scope, send: Send, request_id: str) -> Send:
         await send(message)
 
     return sending
+
+
+def id_headers(scope: Scope, request_id: str) -> list[tuple[bytes, bytes]]:
+    """Every answer names our id; the client's own x-request-id comes back beside it."""
+    added = [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode())]
+    given = door.header(scope, "x-request-id")
+    if given and _REQUEST_ID.fullmatch(given):
+        added.append((b"x-client-request-id", given.encode()))
+    return added

@@ -7,8 +7,9 @@ neither a client that leaves nor a server that stops loses a token of usage.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from openglm.maas.gateway.prompts import count
@@ -25,6 +26,7 @@ from openglm.messages import (
 )
 
 if TYPE_CHECKING:
+    from openglm.maas.database import Transaction
     from openglm.maas.gateway.call import Call
     from openglm.maas.limits import Slot
     from openglm.maas.money import Hold
@@ -48,7 +50,7 @@ class Exchange:
         call: Call,
         request: ChatRequest | CompletionRequest,
         *,
-        slot: Slot,
+        slot: Slot | None,
         hold: Hold,
         answer: UpstreamAnswer,
         covered: int,
@@ -66,6 +68,7 @@ class Exchange:
         self._whole = False
         self._usage: Usage | None = None
         self._first_token_ms: int | None = None
+        self._also: Callable[[Transaction], None] | None = None
 
     async def __aiter__(self) -> AsyncIterator[Step]:
         while step := await self._answer.step():
@@ -75,18 +78,25 @@ class Exchange:
             yield step
         self._whole = True
 
-    def close(self) -> None:
-        """Let go of the answer, whole or not. Returns at once; the bill is written behind it."""
-        if not self._closed:
-            self._closed = True
-            self._platform.go_on(self._finish())
+    def keep(self, also: Callable[[Transaction], None]) -> None:
+        """Write this in the transaction of the bill, so that neither is there without the other."""
+        self._also = also
+
+    def close(self) -> asyncio.Task[None] | None:
+        """Let go of the answer, whole or not. Returns at once; the bill is written behind it, by a task."""
+        if self._closed:
+            return None
+        self._closed = True
+        return self._platform.go_on(self._finish())
 
     def _meter(self, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, UsageUpdate):
                 self._usage = event.usage
                 self._text.clear()
-                self._platform.billing.checkpoint(self._hold.id, event.usage)
+                # A try that dies unseen is made again: nobody pays for the first.
+                if self._call.errand is None:
+                    self._platform.billing.checkpoint(self._hold.id, event.usage)
             elif isinstance(event, TextDelta | ReasoningDelta):
                 self._note(event.text)
             elif isinstance(event, ToolCallDelta):
@@ -125,12 +135,14 @@ class Exchange:
                 estimated=estimated,
                 ttft_ms=self._first_token_ms,
                 duration_ms=self._platform.clock() - self._call.received_ms,
+                also=self._also,
             )
         except Exception as error:
             # The hold stays open and its checkpoint stands: the reaper settles it.
             logger.error("request %s is not settled yet", self._call.request_id, exc_info=error)
         finally:
-            self._slot.leave(self._usage.total_tokens if self._usage else 0)
+            if self._slot:
+                self._slot.leave(self._usage.total_tokens if self._usage else 0)
 
     async def _estimate(self) -> Usage:
         """An upstream that told no usage: count with the model's own tokenizer, reasoning included."""

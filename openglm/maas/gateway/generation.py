@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +17,7 @@ from openglm.errors import EngineFailure, Overloaded, PaymentRequired
 from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.exchange import HELD_OUTPUT, Exchange
 from openglm.maas.gateway.prompts import Request, count, prompt_bound
+from openglm.maas.gateway.tools import check_input
 from openglm.maas.money import Ask, Hold
 from openglm.messages import (
     ChatRequest,
@@ -25,73 +27,134 @@ from openglm.messages import (
 )
 
 if TYPE_CHECKING:
+    from openglm.maas.database import Transaction
     from openglm.maas.platform import Platform
 
 Known = TypeVar("Known", bound=ChatRequest | CompletionRequest | EmbeddingRequest)
 
 
-async def open_exchange(platform: Platform, call: Call, request: ChatRequest | CompletionRequest) -> Exchange:
-    """Admit a request and start its answer; raises what refuses it, charged with nothing."""
-    request = known(call, request)
+async def open_exchange(
+    platform: Platform,
+    call: Call,
+    request: ChatRequest | CompletionRequest,
+    *,
+    client_request_id: str | None = None,
+) -> Exchange:
+    """Admit a request and start its answer; raises what refuses it, charged with nothing.
+
+    `client_request_id`: the caller's own name for it, of which no two may run or have been answered.
+    """
+    request = known(platform, call, request)
+    if isinstance(request, ChatRequest):
+        await check_input(platform, request)
     prompt = prompt_bound(request)
     answers = request.n * (len(request.prompts) if isinstance(request, CompletionRequest) else 1)
     covered = min(request.sampling.max_tokens or HELD_OUTPUT, HELD_OUTPUT) * answers
     kind = "chat" if isinstance(request, ChatRequest) else "completion"
-    slot = platform.limits.enter(call.caller, request.model, prompt + covered)
+    # A batch waits in the model's own queue instead.
+    slot = None if call.batch else platform.limits.enter(call.caller, request.model, prompt + covered)
     try:
-        hold = await held(platform, call, request, kind=kind, prompt=prompt, output=covered)
+        hold = await held(
+            platform, call, request, kind=kind, prompt=prompt, output=covered, name=client_request_id
+        )
         try:
-            answer = await platform.router.stream(request, request_id=call.request_id, affinity=call.affinity)
+            answer = await platform.router.stream(
+                request, request_id=call.request_id, affinity=call.affinity, tenant=call.caller.org_id
+            )
         except BaseException:
             platform.go_on(platform.billing.void(hold))
             raise
     except BaseException:
-        slot.leave(0)
+        if slot:
+            slot.leave(0)
         raise
     return Exchange(platform, call, request, slot=slot, hold=hold, answer=answer, covered=covered)
 
 
-async def embed(platform: Platform, call: Call, request: EmbeddingRequest) -> tuple[list[array[float]], int]:
-    """The vectors of a request's inputs and the tokens they were billed for."""
-    request = known(call, request)
-    hold = await held(platform, call, request, kind="embedding", prompt=prompt_bound(request), output=0)
+async def embed(
+    platform: Platform,
+    call: Call,
+    request: EmbeddingRequest,
+    *,
+    client_request_id: str | None = None,
+    also: Callable[[list[array[float]], int], Callable[[Transaction], None]] | None = None,
+) -> tuple[list[array[float]], int]:
+    """The vectors of a request's inputs and the tokens they were billed for.
+
+    `also` makes of them what is written in the transaction of the bill.
+    """
+    request = known(platform, call, request)
+    prompt = prompt_bound(request)
+    slot = None if call.batch else platform.limits.enter(call.caller, request.model, prompt)
+    try:
+        hold = await held(
+            platform, call, request, kind="embedding", prompt=prompt, output=0, name=client_request_id
+        )
+    except BaseException:
+        if slot:
+            slot.leave(0)
+        raise
 
     async def work() -> tuple[list[array[float]], int]:
+        tokens = 0
         try:
-            vectors, tokens = await platform.router.embed(request, request_id=call.request_id)
-        except BaseException:
-            await platform.billing.void(hold)
-            raise
-        await platform.billing.settle(hold, Usage(input_uncached=tokens), status="ok")
-        return vectors, tokens
+            try:
+                vectors, tokens = await platform.router.embed(
+                    request, request_id=call.request_id, tenant=call.caller.org_id
+                )
+            except BaseException:
+                await platform.billing.void(hold)
+                raise
+            kept = also(vectors, tokens) if also else None
+            await platform.billing.settle(hold, Usage(input_uncached=tokens), status="ok", also=kept)
+            return vectors, tokens
+        finally:
+            if slot:
+                slot.leave(tokens)
 
     # Once asked, the model's server works to the end: so does the bill, though the client leave.
     return await asyncio.shield(platform.go_on(work()))
 
 
 async def whole(exchange: Exchange, into: AnswerObject) -> AnswerObject:
-    """Collect an answer to its end. One that breaks off is raised."""
+    """Collect an answer to its end and let go of it. One that breaks off is raised."""
     try:
-        async for choice, events in exchange:
-            into.add(choice, events)
-            if into.failure is not None:
-                error = Overloaded if into.failure.retryable else EngineFailure
-                raise error(into.failure.message)
+        return await collect(exchange, into)
     finally:
         exchange.close()
+
+
+async def collect(exchange: Exchange, into: AnswerObject) -> AnswerObject:
+    async for choice, events in exchange:
+        into.add(choice, events)
+        if into.failure is not None:
+            error = Overloaded if into.failure.retryable else EngineFailure
+            raise error(into.failure.message)
     return into
 
 
-def known(call: Call, request: Known) -> Known:
+def known(platform: Platform, call: Call, request: Known) -> Known:
     """The request, if the caller may use its model; cached prefixes are never shared between tenants."""
     call.caller.may_use(request.model)
+    platform.models.check(call.caller, request.model)
+    target = platform.models.target(request.model)
+    if target != request.model:
+        platform.models.check(call.caller, target)
+        request = replace(request, model=target)
     if isinstance(request, EmbeddingRequest):
         return request
     return replace(request, cache_salt=f"{call.caller.org_id}/{request.cache_salt}")
 
 
 async def held(
-    platform: Platform, call: Call, request: Request, *, kind: str, prompt: int, output: int
+    platform: Platform,
+    call: Call,
+    request: Request,
+    *,
+    kind: str,
+    prompt: int,
+    output: int,
+    name: str | None = None,
 ) -> Hold:
     """The hold for a request. The prompt's bytes bound its tokens, which is quick; where the balance is too
     small for the bound, the tokens are counted exactly before anybody is refused."""
@@ -107,9 +170,10 @@ async def held(
         dialect=call.surface.name,
         prompt_tokens=prompt,
         output_tokens=output,
-        plan=call.surface.plan,
+        plan=call.plan,
         batch=call.batch,
-        client_request_id=call.header("idempotency-key"),
+        client_request_id=call.errand or name or call.header("idempotency-key"),
+        endpoint=call.scope["path"],
     )
     try:
         return await platform.billing.hold(ask)

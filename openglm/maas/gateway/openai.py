@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import BaseRoute, Route
 
 from openglm.asgi.events import EventStream
 from openglm.dialects import openai
-from openglm.maas.gateway.call import Call, Surface
-from openglm.maas.gateway.endpoint import json_response
+from openglm.errors import ModelNotFound
+from openglm.maas.gateway.call import Call
+from openglm.maas.gateway.endpoint import Endpoint, json_response, wrapped
 from openglm.maas.gateway.generation import embed, open_exchange, whole
+from openglm.maas.gateway.surfaces import OPENAI
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.types import ASGIApp
 
     from openglm.maas.platform import Platform
 
-SURFACE = Surface("openai", lambda error, request_id: openai.encode_error(error))
+
+def routes(platform: Platform) -> list[BaseRoute]:
+    handlers = OpenAIHandlers(platform)
+    posts = (
+        ("/v1/chat/completions", "chat", handlers.chat),
+        ("/v1/completions", "completions", handlers.completion),
+        ("/v1/embeddings", "embeddings", handlers.embedding),
+    )
+    return [
+        *(
+            Route(path, Endpoint(platform, OPENAI, word, handler), methods=["POST"])
+            for path, word, handler in posts
+        ),
+        Route("/v1/models", wrapped(platform, OPENAI, handlers.models)),
+        Route("/v1/models/{name:path}", wrapped(platform, OPENAI, handlers.model)),
+    ]
 
 
 class OpenAIHandlers:
@@ -59,3 +80,19 @@ class OpenAIHandlers:
                 vectors, model=request.model, encoding=request.encoding, prompt_tokens=tokens
             )
         )
+
+    async def models(self, request: Request) -> Response:
+        caller = await self._platform.caller(request, endpoint="models")
+        data = [self._card(name) for name in self._platform.models_of(caller)]
+        return json_response({"object": "list", "data": data})
+
+    async def model(self, request: Request) -> Response:
+        caller = await self._platform.caller(request, endpoint="models")
+        name = request.path_params["name"]
+        if name not in self._platform.models_of(caller):
+            raise ModelNotFound(f"there is no model {name[:80]!r}", param="model", code="model_not_found")
+        return json_response(self._card(name))
+
+    def _card(self, name: str) -> dict[str, Any]:
+        created = self._platform.models.created_at(name) // 1000
+        return {"id": name, "object": "model", "created": created, "owned_by": "openglm"}

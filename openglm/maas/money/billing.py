@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Literal, TypeVar
 
@@ -120,10 +121,14 @@ class Billing:
         estimated: bool = False,
         ttft_ms: int | None = None,
         duration_ms: int | None = None,
+        also: Callable[[Transaction], None] | None = None,
     ) -> Receipt:
-        """Charge what was used and release the rest, exactly once; again, it is the same receipt again."""
+        """Charge what was used and release the rest, exactly once; again, it is the same receipt again.
+
+        `also` is written in the same transaction: what must be kept exactly if it is paid for.
+        """
         ending = Ending("settled", status, estimated, ttft_ms, duration_ms)
-        return await self._close(hold, checked_usage(usage), ending)
+        return await self._close(hold, checked_usage(usage), ending, also)
 
     async def void(self, hold: Hold) -> None:
         """Nothing was produced: nothing is charged, and the client may send its request_id again."""
@@ -182,14 +187,24 @@ class Billing:
             raise NotFound("there is no request with this id")
         return receipt_of(row)
 
-    async def _close(self, hold: Hold, usage: Usage | None, ending: Ending) -> Receipt:
+    async def _close(
+        self,
+        hold: Hold,
+        usage: Usage | None,
+        ending: Ending,
+        also: Callable[[Transaction], None] | None = None,
+    ) -> Receipt:
         now = self._clock()
-        closing = self._database.submit(
-            lambda tx: close_hold(
+
+        def close(tx: Transaction) -> Receipt:
+            receipt = close_hold(
                 tx, hold.id, hold.org_id, usage, ending, prices=self._prices, plans=self._plans, now=now
-            ),
-            durable=True,
-        )
+            )
+            if also:
+                also(tx)
+            return receipt
+
+        closing = self._database.submit(close, durable=True)
         self._checkpoints.pop(hold.id, None)
         self._written.pop(hold.id, None)
         return await outcome(closing)

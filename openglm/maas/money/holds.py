@@ -141,7 +141,7 @@ def close_hold(
     """
     row = tx.one(
         "UPDATE hold SET state = :state, closed_at = :now"
-        + (", client_request_id = NULL" if ending.state == "voided" else "")
+        + (", client_request_id = NULL" if usage is None else "")  # it was not answered, so it may come again
         + " WHERE id = :id AND org_id = :org_id AND state = 'open' RETURNING *",
         state=ending.state,
         now=now,

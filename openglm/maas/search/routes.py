@@ -27,13 +27,15 @@ ENGINES = ("search_std", "search_pro", "search_pro_sogou", "search_pro_quark")
 
 
 @asynccontextmanager
-async def charged(platform: Any, caller: Caller, tool: str, request_id: str) -> AsyncIterator[None]:
+async def charged(
+    platform: Any, caller: Caller, tool: str, request_id: str, *, plan: bool = False
+) -> AsyncIterator[None]:
     """One call of a tool: settled if the body succeeds, void if it fails."""
     from openglm.maas.money.ask import Ask
     from openglm.messages import Usage
 
     who = (caller.org_id, caller.project_id, caller.key_id, caller.user_id)
-    hold = await platform.billing.hold(Ask(request_id, *who, model=tool, kind="tool"))
+    hold = await platform.billing.hold(Ask(request_id, *who, model=tool, kind="tool", plan=plan))
     try:
         yield
     except BaseException:

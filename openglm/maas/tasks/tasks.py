@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Run = Callable[["Caller", str, bytes, str], Awaitable[tuple[int, bytes]]]
+Keep = Callable[[Transaction, int, bytes], None]
+Run = Callable[["Caller", str, bytes, str, Keep], Awaitable[tuple[int, bytes]]]
 CHAT = "/v4/chat/completions"
 KEEP_DAYS = 7
 DAY_MS = 86_400_000
@@ -72,7 +73,7 @@ class Task:
 
 
 class Tasks:
-    """`run` answers (caller, endpoint, body, request_id) with (status, JSON), as for a batch's rows."""
+    """`run` answers (caller, endpoint, body, request_id, keep) as for a batch's rows."""
 
     def __init__(
         self,
@@ -247,9 +248,8 @@ class Tasks:
         from openglm.maas.identity.caller import Caller
 
         caller = msgspec.json.decode(row["caller"], type=Caller)
-        status, answer = await self._try(caller, row)
 
-        def keep(transaction: Transaction) -> None:
+        def keep(transaction: Transaction, status: int, answer: bytes) -> None:
             transaction.run(
                 "UPDATE async_task SET state = :state, status = :status, answer = :answer, ended_at = :now"
                 " WHERE id = :id AND state = 'PROCESSING'",
@@ -260,12 +260,13 @@ class Tasks:
                 now=self._clock(),
             )
 
-        await asyncio.shield(self._database.write(keep, durable=True))
+        status, answer = await self._try(caller, row, keep)
+        await asyncio.shield(self._database.write(lambda t: keep(t, status, answer), durable=True))
 
-    async def _try(self, caller: Caller, row: Row) -> tuple[int, bytes]:
+    async def _try(self, caller: Caller, row: Row, keep: Keep) -> tuple[int, bytes]:
         for attempt in range(TRIES):
             try:
-                return await self._run(caller, row["endpoint"], row["body"], row["id"])
+                return await self._run(caller, row["endpoint"], row["body"], row["id"], keep)
             except (RateLimited, Overloaded, UpstreamFailure) as error:
                 if attempt + 1 == TRIES:
                     return refusal(error)

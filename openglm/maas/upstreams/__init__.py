@@ -2,7 +2,8 @@
 
 from openglm.maas.upstreams.answer import UpstreamAnswer
 from openglm.maas.upstreams.channel import Channel
+from openglm.maas.upstreams.channels import Channels
 from openglm.maas.upstreams.client import Client
-from openglm.maas.upstreams.router import Router
+from openglm.maas.upstreams.router import Health, Router
 
-__all__ = ["Channel", "Client", "Router", "UpstreamAnswer"]
+__all__ = ["Channel", "Channels", "Client", "Health", "Router", "UpstreamAnswer"]

@@ -37,6 +37,7 @@ class UpstreamAnswer:
         self._steps: deque[Step] = deque()
         self._ended = False
         self._left = False
+        self.on_leave: Callable[[], None] = lambda: None  # once, when it has been let go of
 
     @property
     def usage(self) -> Usage | None:
@@ -75,6 +76,7 @@ class UpstreamAnswer:
                 self._response.release()
             else:
                 self._response.close()
+            self.on_leave()
 
     async def _run_out(self) -> None:
         most = None

@@ -8,6 +8,7 @@ from typing import Literal
 from openglm.errors import InvalidRequest
 
 Leaving = Literal["cancel", "drain", "abort"]
+State = Literal["active", "draining", "disabled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Channel:
     `leaving` is what happens to an answer that nobody reads any more. "cancel" asks the server to end it,
     which ours do with a last usage; "drain" reads on, up to `drain_tokens`, for servers that bill to the end
     anyway; "abort" hangs up, and the last usage that came is the bill.
+
+    Channels of the lowest `priority` number are asked first; among equals each gets requests by its `weight`.
     """
 
     id: str
@@ -25,6 +28,10 @@ class Channel:
     api_key: str | None = field(default=None, repr=False)
     leaving: Leaving = "abort"
     drain_tokens: int = 256
+    weight: int = 1
+    priority: int = 0
+    max_in_flight: int | None = None  # more wait in line, tenant by tenant; None: no bound
+    state: State = "active"
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://", "unix:")):
@@ -32,6 +39,23 @@ class Channel:
                 f"a channel's address must be http://…, https://… or unix:PATH, got {self.base_url!r}",
                 param="base_url",
             )
+        for name, words in (
+            ("leaving", ("cancel", "drain", "abort")),
+            ("state", ("active", "draining", "disabled")),
+        ):
+            if getattr(self, name) not in words:
+                raise InvalidRequest(
+                    f"{name} must be one of {', '.join(words)}, got {getattr(self, name)!r}", param=name
+                )
+        for name, least, most in (
+            ("weight", 1, 1_000_000),
+            ("priority", -1_000_000, 1_000_000),
+            ("drain_tokens", 0, 2**31),
+            ("max_in_flight", 1, 1_000_000),
+        ):
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise InvalidRequest(f"{name} must be in [{least}, {most}], got {value}", param=name)
 
     @property
     def socket(self) -> str | None:

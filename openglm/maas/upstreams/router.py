@@ -1,117 +1,232 @@
 """Which channel answers: the healthy one that met the conversation before, and the next one if it fails.
 
 A request moves on to another channel only while nothing of its answer has been seen. Channels come and go at
-run time; an answer that has begun stays where it is.
+run time; an answer that has begun stays where it is. A full channel is passed over while another has room;
+where all are full, tenants take turns.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
+import math
 from array import array
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from openglm.errors import ModelNotFound, Overloaded, UpstreamFailure
 from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.limits import FairQueue
 from openglm.maas.upstreams.answer import UpstreamAnswer
 from openglm.maas.upstreams.channel import Channel
 from openglm.maas.upstreams.client import Client
 from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest
 
+logger = logging.getLogger(__name__)
+
 FAILURES = 3  # in a row, after which a channel rests
 REST_MS = 5_000  # and doubles with each further failure, up to
 LONGEST_REST_MS = 300_000
+PROBE_EVERY_S = 2.0  # of channels that rest
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
+class _Way:
+    """A channel and what is known of it here."""
+
+    channel: Channel
+    queue: FairQueue
+    failures: int = 0
+    resting_until: int = 0
+    used_at: int = 0
+    wake: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A channel as this process sees it."""
+
+    channel_id: str
+    healthy: bool
+    in_flight: int
+    waiting: int
+    used_at_ms: int
+
+
 class Router:
-    """The channels of this process and what is known of their health."""
+    """The channels of this process and what is known of their health. Use it on one event loop."""
 
     def __init__(self, client: Client, *, clock: Clock = wall_clock):
         self._client = client
         self._clock = clock
-        self._channels: dict[str, Channel] = {}
-        self._failures: dict[str, int] = {}
-        self._resting_until: dict[str, int] = {}
+        self._ways: dict[str, _Way] = {}
+        self._probing: asyncio.Task[None] | None = None
 
-    def add(self, channel: Channel) -> None:
-        """Take requests for the channel's models there from now on; one of the same id is replaced."""
-        self._channels[channel.id] = channel
+    def start(self) -> None:
+        """Look after channels that rest, so that they serve again as soon as they can."""
+        self._probing = asyncio.create_task(self._keep_probing(), name="probes")
+
+    def stop(self) -> None:
+        if self._probing:
+            self._probing.cancel()
+
+    def add(self, channel: Channel, *, wake: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Take requests for the channel's models there from now on; one of the same id is replaced.
+
+        `wake` is awaited before each request, for a server that may have to be started first.
+        """
+        way = self._ways.get(channel.id)
+        if way is None or way.channel.base_url != channel.base_url:
+            way = self._ways[channel.id] = _Way(channel, FairQueue(channel.max_in_flight))
+        way.channel, way.wake, way.queue.places = channel, wake, channel.max_in_flight
+        way.queue.admit()
 
     def remove(self, channel_id: str) -> None:
         """Send nothing more there; what runs there ends in its own time."""
-        for table in (self._channels, self._failures, self._resting_until):
-            table.pop(channel_id, None)
+        self._ways.pop(channel_id, None)
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The public names that some channel answers to."""
-        return tuple(sorted({name for channel in self._channels.values() for name in channel.models}))
+        """The public names that some channel in service answers to."""
+        return tuple(
+            sorted(
+                {
+                    name
+                    for way in self._ways.values()
+                    if way.channel.state == "active"
+                    for name in way.channel.models
+                }
+            )
+        )
+
+    def health(self) -> list[Health]:
+        now = self._clock()
+        return [
+            Health(name, way.resting_until <= now, way.queue.taken, way.queue.waiting, way.used_at)
+            for name, way in sorted(self._ways.items())
+        ]
 
     async def stream(
-        self, request: ChatRequest | CompletionRequest, *, request_id: str, affinity: str | None = None
+        self,
+        request: ChatRequest | CompletionRequest,
+        *,
+        request_id: str,
+        affinity: str | None = None,
+        tenant: str = "",
     ) -> UpstreamAnswer:
         """An answer that has begun; whoever gets it must leave it."""
 
-        async def begin(channel: Channel) -> UpstreamAnswer:
-            answer = await self._client.stream(channel, request, request_id)
+        async def begin(way: _Way) -> UpstreamAnswer:
+            await way.queue.enter(tenant)
             try:
-                await answer.begin()
+                answer = await self._client.stream(way.channel, request, request_id)
+                try:
+                    await answer.begin()
+                except BaseException:
+                    await answer.leave()
+                    raise
             except BaseException:
-                await answer.leave()
+                way.queue.leave()
                 raise
+            answer.on_leave = lambda: self._left(way)
             return answer
 
         return await self._first_of(request.model, affinity or request_id, begin)
 
-    async def embed(self, request: EmbeddingRequest, *, request_id: str) -> tuple[list[array[float]], int]:
-        return await self._first_of(
-            request.model, request_id, lambda channel: self._client.embed(channel, request, request_id)
-        )
+    async def embed(
+        self, request: EmbeddingRequest, *, request_id: str, tenant: str = ""
+    ) -> tuple[list[array[float]], int]:
+        async def work(way: _Way) -> tuple[list[array[float]], int]:
+            await way.queue.enter(tenant)
+            try:
+                return await self._client.embed(way.channel, request, request_id)
+            finally:
+                self._left(way)
+
+        return await self._first_of(request.model, request_id, work)
 
     async def count_tokens(self, request: ChatRequest | str, model: str, *, request_id: str) -> int:
         return await self._first_of(
             model,
             request_id,
-            lambda channel: self._client.count_tokens(channel, request, model, request_id),
+            lambda way: self._client.count_tokens(way.channel, request, model, request_id),
         )
 
-    async def _first_of(self, model: str, key: str, work: Callable[[Channel], Awaitable[T]]) -> T:
+    def _left(self, way: _Way) -> None:
+        way.used_at = self._clock()
+        way.queue.leave()
+
+    async def _first_of(self, model: str, key: str, work: Callable[[_Way], Awaitable[T]]) -> T:
         """The outcome on the first channel that does it. What the caller did wrong is wrong everywhere."""
         failure: UpstreamFailure | Overloaded | None = None
-        for channel in self._order(model, key):
+        for way in self._order(model, key):
+            way.used_at = self._clock()
             try:
-                outcome = await work(channel)
-            except (UpstreamFailure, Overloaded) as error:
-                self._note_failure(channel)
+                if way.wake:
+                    await way.wake()
+                outcome = await work(way)
+            except Overloaded as error:  # busy is not ill
+                failure = failure or error
+                continue
+            except UpstreamFailure as error:
+                self._note_failure(way)
                 failure = error
                 continue
-            self._failures.pop(channel.id, None)
-            self._resting_until.pop(channel.id, None)
+            way.failures = way.resting_until = 0
             return outcome
         assert failure is not None, "a model without channels is not found"
         raise failure
 
-    def _order(self, model: str, key: str) -> list[Channel]:
-        """Healthy ones first; among them, each key has its own order that other channels do not disturb."""
-        channels = [channel for channel in self._channels.values() if model in channel.models]
-        if not channels:
+    def _order(self, model: str, key: str) -> list[_Way]:
+        """Healthy ones first, then by priority, then those with room; among equals each key has its own
+        order, which other channels do not disturb."""
+        ways = [
+            way
+            for way in self._ways.values()
+            if model in way.channel.models and way.channel.state == "active"
+        ]
+        if not ways:
             known = ", ".join(self.models) or "none"
             raise ModelNotFound(f"no channel serves the model {model!a}; served: {known}", param="model")
+        if len(ways) == 1:
+            return ways
         now = self._clock()
         return sorted(
-            channels,
-            key=lambda channel: (self._resting_until.get(channel.id, 0) > now, _draw(key, channel.id)),
+            ways,
+            key=lambda way: (
+                way.resting_until > now,
+                way.channel.priority,
+                way.queue.full,
+                _draw(key, way.channel),
+            ),
         )
 
-    def _note_failure(self, channel: Channel) -> None:
-        count = self._failures.get(channel.id, 0) + 1
-        self._failures[channel.id] = count
-        if count >= FAILURES:
-            rest = min(REST_MS * 2 ** min(count - FAILURES, 10), LONGEST_REST_MS)
-            self._resting_until[channel.id] = self._clock() + rest
+    def _note_failure(self, way: _Way) -> None:
+        way.failures += 1
+        if way.failures >= FAILURES:
+            rest = min(REST_MS * 2 ** min(way.failures - FAILURES, 10), LONGEST_REST_MS)
+            way.resting_until = self._clock() + rest
+
+    async def _keep_probing(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_EVERY_S)
+            await self.probe()
+
+    async def probe(self) -> None:
+        """Ask every channel that rests whether it is well again."""
+        now = self._clock()
+        resting = [way for way in self._ways.values() if way.resting_until > now]
+        answers = await asyncio.gather(*(self._client.healthy(way.channel) for way in resting))
+        for way, well in zip(resting, answers, strict=True):
+            if well:
+                way.failures, way.resting_until = FAILURES - 1, 0  # one more failure, and it rests again
 
 
-def _draw(key: str, channel_id: str) -> bytes:
-    """Rendezvous hashing: the channel with the lowest draw answers."""
-    return hashlib.blake2b(f"{key}\0{channel_id}".encode(), digest_size=8).digest()
+def _draw(key: str, channel: Channel) -> float:
+    """Weighted rendezvous hashing: the lowest draw answers, twice as often at twice the weight."""
+    digest = hashlib.blake2b(f"{key}\0{channel.id}".encode(), digest_size=8).digest()
+    chance = (int.from_bytes(digest) + 1) / (2**64 + 1)
+    return -math.log(chance) / channel.weight

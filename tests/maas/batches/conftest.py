@@ -48,7 +48,9 @@ class Bench:
     async def sleep(self, seconds: float) -> None:
         self.waited.append(seconds)
 
-    async def echo(self, caller: Caller, endpoint: str, body: bytes, request_id: str) -> tuple[int, bytes]:
+    async def echo(
+        self, caller: Caller, endpoint: str, body: bytes, request_id: str, keep
+    ) -> tuple[int, bytes]:
         self.ran[request_id] += 1
         return 200, b'{"echo":' + body + b"}"
 

@@ -20,7 +20,6 @@ from openglm.errors import (
     RateLimited,
 )
 from openglm.maas.batches import lines as limits
-from openglm.maas.batches import record_row
 from openglm.maas.batches.routes import routes
 
 
@@ -61,11 +60,11 @@ def test_a_batch_goes_on_after_kills_and_each_row_runs_once(bench, seed: int) ->
     chance = random.Random(seed)
 
     async def go() -> None:
-        async def dying(caller, endpoint, body, request_id):
+        async def dying(caller, endpoint, body, request_id, keep):
             await asyncio.sleep(0)
             if chance.random() < 0.02:
                 raise Killed
-            return await bench.echo(caller, endpoint, body, request_id)
+            return await bench.echo(caller, endpoint, body, request_id, keep)
 
         batch = await bench.create(bench.batches(), bench.lines(300))
         kills = 0
@@ -95,14 +94,14 @@ def test_a_kill_between_the_bill_and_the_answer_bills_once(bench) -> None:
     async def go() -> None:
         kill = {"at": 7, "atomic": True}
 
-        async def runner(caller, endpoint, body, request_id):
+        async def runner(caller, endpoint, body, request_id, keep):
             if request_id in billed:
                 raise DuplicateRequest(f"{request_id} was answered already")
             number = int(request_id.rpartition("-")[2])
             answer = json.dumps({"n": number}, indent=1).encode()
             billed.add(request_id)
             if kill["atomic"]:
-                await bench.database.write(lambda t: record_row(t, request_id, 200, answer))
+                await bench.database.write(lambda t: keep(t, 200, answer))
             if number == kill["at"]:
                 raise Killed
             return 200, answer
@@ -285,7 +284,7 @@ def test_too_many_rows_and_too_long_lines_are_refused(bench, monkeypatch: pytest
 
 def test_refused_rows_go_to_the_error_file_and_the_others_on(bench) -> None:
     async def go() -> None:
-        async def picky(caller, endpoint, body, request_id):
+        async def picky(caller, endpoint, body, request_id, keep):
             number = json.loads(body)["n"]
             if number == 1:
                 raise PaymentRequired("the wallet is empty")
@@ -295,7 +294,7 @@ def test_refused_rows_go_to_the_error_file_and_the_others_on(bench) -> None:
                 raise RuntimeError("password 123")
             if number == 4:
                 return 400, b'{"error": {"message": "no"}}'
-            return await bench.echo(caller, endpoint, body, request_id)
+            return await bench.echo(caller, endpoint, body, request_id, keep)
 
         batches = bench.batches(picky)
         batch = await bench.create(batches, bench.lines(6))
@@ -315,13 +314,13 @@ def test_what_may_pass_is_tried_again_under_the_same_id(bench) -> None:
     async def go() -> None:
         tries: list[str] = []
 
-        async def busy(caller, endpoint, body, request_id):
+        async def busy(caller, endpoint, body, request_id, keep):
             tries.append(request_id)
             if len(tries) == 1:
                 raise RateLimited("slow down", kind="concurrency")
             if len(tries) == 2:
                 raise Overloaded("full")
-            return await bench.echo(caller, endpoint, body, request_id)
+            return await bench.echo(caller, endpoint, body, request_id, keep)
 
         batches = bench.batches(busy)
         await bench.create(batches, bench.lines(1))
@@ -329,7 +328,7 @@ def test_what_may_pass_is_tried_again_under_the_same_id(bench) -> None:
         assert len(set(tries)) == 1
         assert bench.waited == [1.0, 2.0]
 
-        async def always(caller, endpoint, body, request_id):
+        async def always(caller, endpoint, body, request_id, keep):
             raise Overloaded("full")
 
         batches = bench.batches(always)
@@ -343,12 +342,12 @@ def test_what_may_pass_is_tried_again_under_the_same_id(bench) -> None:
 
 def test_a_cancelled_batch_keeps_its_answers_and_runs_no_more(bench) -> None:
     async def go() -> None:
-        async def cancelling(caller, endpoint, body, request_id):
+        async def cancelling(caller, endpoint, body, request_id, keep):
             if len(bench.ran) == 10:
                 wire = (await batches.cancel(bench.anne, batch.id)).wire()
                 assert wire["status"] == "cancelling"
                 assert wire["cancelling_at"]
-            return await bench.echo(caller, endpoint, body, request_id)
+            return await bench.echo(caller, endpoint, body, request_id, keep)
 
         batches = bench.batches(cancelling, rows_at_once=2)
         batch = await bench.create(batches, bench.lines(100))
@@ -384,9 +383,9 @@ def test_a_batch_cancelled_before_it_began_runs_nothing_and_an_ended_one_cannot_
 
 def test_a_batch_that_runs_out_of_time_expires_with_what_it_has(bench) -> None:
     async def go() -> None:
-        async def slow(caller, endpoint, body, request_id):
+        async def slow(caller, endpoint, body, request_id, keep):
             bench.now += 600_000
-            return await bench.echo(caller, endpoint, body, request_id)
+            return await bench.echo(caller, endpoint, body, request_id, keep)
 
         batches = bench.batches(slow, rows_at_once=1)
         batch = await bench.create(batches, bench.lines(20), completion_window="1h")

@@ -43,7 +43,9 @@ class Bench:
             self.database, run or self.answer, node_id=node, clock=lambda: self.now, sleep=self.sleep
         )
 
-    async def answer(self, caller: Caller, endpoint: str, body: bytes, request_id: str) -> tuple[int, bytes]:
+    async def answer(
+        self, caller: Caller, endpoint: str, body: bytes, request_id: str, keep
+    ) -> tuple[int, bytes]:
         self.ran.append((request_id, json.loads(body)))
         return 200, b'{"id": "chat_1", "choices": [{"index": 0}], "usage": {"total_tokens": 3}}'
 
@@ -157,7 +159,7 @@ def test_a_task_that_a_dead_server_left_behind_runs_under_the_same_id(bench: Ben
     async def go() -> None:
         tried: list[str] = []
 
-        async def dying(caller, endpoint, body, request_id):
+        async def dying(caller, endpoint, body, request_id, keep):
             tried.append(request_id)
             raise Killed
 

@@ -1,0 +1,79 @@
+"""Who knocks: the credential of a request in any client's spelling, and the caller behind it.
+
+A platform that nobody has signed up to is open to programs of its own machine: they need no key, so that
+`glm up` answers its first question at once. The first account closes that door for good.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from openglm.maas.identity import Caller
+    from openglm.maas.platform import Platform
+
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # somebody else's request, brought by a proxy
+
+
+def header(scope: Scope, name: str) -> str | None:
+    wanted = name.encode()
+    for key, value in scope["headers"]:
+        if key == wanted:
+            return value.decode("latin-1")
+    return None
+
+
+def credential(scope: Scope) -> str | None:
+    """The API key as any client sends it: Authorization with or without Bearer, or Anthropic's x-api-key."""
+    return header(scope, "authorization") or header(scope, "x-api-key")
+
+
+def address(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+async def admit(platform: Platform, scope: Scope, endpoint: str) -> Caller:
+    """The caller of an API request, if their key is good and covers the endpoint."""
+    if is_local(scope):
+        # Clients insist on sending some key, so none is asked for and none is looked at.
+        caller = await platform.household.caller()
+        if caller is not None:
+            return caller
+    caller = await platform.keys.authenticate(credential(scope), ip=address(scope))
+    caller.may_call(endpoint)
+    return caller
+
+
+def is_local(scope: Scope) -> bool:
+    """Whether a program of this machine asks by itself: no proxy in between, and no page of another site.
+
+    The Host header must name this machine too, or a site could point its own name at 127.0.0.1.
+    """
+    if any(header(scope, name) is not None for name in _FORWARDED):
+        return False
+    client = address(scope)
+    if client is None or not _is_loopback(client):
+        return False
+    host = header(scope, "host") or ""
+    origin = header(scope, "origin")
+    return _names_us(f"//{host}") and (origin is None or _names_us(origin))
+
+
+def _names_us(url: str) -> bool:
+    try:
+        name = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    return name == "localhost" or _is_loopback(name)
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_loopback
+    except ValueError:
+        return False

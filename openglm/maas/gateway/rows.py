@@ -1,0 +1,135 @@
+"""Errands: a batch's rows and asynchronous chats go the same road as requests, though nobody waits on a line.
+
+Each try is a request of its own whose hold carries the errand's id, so that no two tries run at once and an
+errand that was paid for is not run again; what must be kept is kept in the transaction of its bill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from openglm.dialects import openai, zhipu
+from openglm.dialects.wire import AnswerObject
+from openglm.errors import (
+    DuplicateRequest,
+    OpenGLMError,
+    Overloaded,
+    RateLimited,
+    UpstreamFailure,
+)
+from openglm.maas.gateway.call import Call
+from openglm.maas.gateway.generation import collect, embed, open_exchange
+from openglm.maas.gateway.surfaces import OPENAI, ZHIPU
+from openglm.maas.gateway.tools import with_findings
+from openglm.maas.ids import new_id
+from openglm.messages import ChatRequest, CompletionRequest
+
+if TYPE_CHECKING:
+    from openglm.maas.database import Transaction
+    from openglm.maas.identity import Caller
+    from openglm.maas.platform import Platform
+
+Keep = Callable[["Transaction", int, bytes], None]
+WORDS = {"chat/completions": "chat", "completions": "completions", "embeddings": "embeddings"}
+
+
+class Errands:
+    """`run(caller, endpoint, body, errand, keep)` is what batches and tasks are given."""
+
+    def __init__(self, platform: Platform, *, batch: bool):
+        self._platform = platform
+        self._batch = batch
+
+    async def run(
+        self, caller: Caller, endpoint: str, body: bytes, errand: str, keep: Keep
+    ) -> tuple[int, bytes]:
+        """Status and body. Raises, with nothing charged, where the same errand may succeed later."""
+        platform = self._platform
+        version, _, path = endpoint.removeprefix("/").partition("/")
+        surface = ZHIPU if version == "v4" else OPENAI
+        call = Call(
+            {"type": "http", "headers": [], "path": endpoint},
+            body,
+            caller,
+            surface,
+            new_id("req", platform.clock()),
+            platform.clock(),
+            batch=self._batch,
+            errand=errand,
+        )
+        try:
+            caller.may_call(WORDS[path])
+            work = {
+                "chat/completions": self._chat,
+                "completions": self._completion,
+                "embeddings": self._embedding,
+            }[path]
+            return 200, await work(call, lambda transaction, answer: keep(transaction, 200, answer))
+        except (RateLimited, Overloaded, UpstreamFailure, DuplicateRequest):
+            raise
+        except OpenGLMError as error:
+            wire = surface.encode_error(error, call.request_id)
+            return wire.status, msgspec.json.encode(wire.body)
+
+    async def _chat(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
+        if call.surface is OPENAI:
+            chat = openai.decode_chat(call.body)
+            logprobs = chat.sampling.logprobs is not None
+            return await self._answer(
+                call, chat, openai.ChatObject(chat.model, chat.n, logprobs=logprobs), keep
+            )
+        request = zhipu.decode_chat(call.body)
+        chat, hits = await with_findings(self._platform, call, request)
+        search = request.tools.web_search
+        answer = zhipu.ChatObject(
+            chat.model,
+            chat.n,
+            request_id=request.request_id or call.errand,
+            web_search=hits if search and search.show_results else (),
+        )
+        return await self._answer(call, chat, answer, keep)
+
+    async def _completion(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
+        request = openai.decode_completion(call.body)
+        count = request.n * len(request.prompts)
+        logprobs = request.sampling.logprobs is not None
+        answer = openai.CompletionObject(request.model, count, logprobs=logprobs)
+        return await self._answer(call, request, answer, keep)
+
+    async def _answer(
+        self,
+        call: Call,
+        request: ChatRequest | CompletionRequest,
+        into: AnswerObject,
+        keep: Callable[[Transaction, bytes], None],
+    ) -> bytes:
+        exchange = await open_exchange(self._platform, call, request)
+        try:
+            await collect(exchange, into)
+            body = msgspec.json.encode(into.body())
+            exchange.keep(lambda transaction: keep(transaction, body))
+        finally:
+            settling = exchange.close()
+            if settling:
+                await settling
+        return body
+
+    async def _embedding(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
+        if call.surface is OPENAI:
+            wanted, encode = openai.decode_embedding(call.body), openai.encode_embeddings
+        else:
+            wanted, encode = zhipu.decode_embedding(call.body).embedding, zhipu.encode_embeddings
+        body = b""
+
+        def encoded(vectors: Any, tokens: int) -> Callable[[Transaction], None]:
+            nonlocal body
+            body = msgspec.json.encode(
+                encode(vectors, model=wanted.model, encoding=wanted.encoding, prompt_tokens=tokens)
+            )
+            return lambda transaction: keep(transaction, body)
+
+        await embed(self._platform, call, wanted, also=encoded)
+        return body

@@ -1,0 +1,12 @@
+"""The families of routes: how each spells its errors, and who pays."""
+
+from __future__ import annotations
+
+from openglm.dialects import openai, zhipu
+from openglm.maas.gateway.call import Surface
+
+OPENAI = Surface("openai", lambda error, request_id: openai.encode_error(error))
+ZHIPU = Surface("zhipu", lambda error, request_id: zhipu.encode_error(error))
+CODING = Surface("coding", lambda error, request_id: zhipu.encode_error(error), plan=True)
+ENVELOPE = Surface("zhipu", lambda error, request_id: zhipu.encode_enveloped_error(error))
+BY_WORD = {"openai": OPENAI, "zhipu": ZHIPU, "envelope": ENVELOPE}

@@ -1,0 +1,116 @@
+"""The tools that the platform works itself: what a search or a knowledge base finds is told to the model.
+
+Findings stand before the question, in the words of the caller's own template where there is one. They are
+charged as tools; that the model then reads them is charged as input, like every other word of the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from openglm.errors import InvalidRequest, NotFound, NotOffered
+from openglm.maas.moderation import refuse_unsafe
+from openglm.maas.search import shapes
+from openglm.maas.search.engine import Query
+from openglm.maas.search.routes import charged
+from openglm.messages import ChatRequest, Message, TextPart
+
+if TYPE_CHECKING:
+    from openglm.dialects.zhipu import Retrieval, WebSearch, ZhipuRequest
+    from openglm.maas.gateway.call import Call
+    from openglm.maas.platform import Platform
+
+MAX_FOUND = 20_000  # characters of findings that a prompt takes in
+SIZES = {"medium": 600, "high": 2_500}  # characters of one hit
+
+
+async def with_findings(
+    platform: Platform, call: Call, request: ZhipuRequest
+) -> tuple[ChatRequest, Sequence[Mapping[str, Any]]]:
+    """The chat with what its tools found, and a search's hits as they go out."""
+    chat, tools = request.chat, request.tools
+    if tools.mcp:
+        raise NotOffered(
+            "tools of type mcp are not worked by this platform",
+            hint="call the MCP server in your client and pass its tools as functions",
+        )
+    call.caller.may_use(chat.model)
+    hits: list[dict[str, Any]] = []
+    if tools.retrieval:
+        chat = await _retrieved(platform, call, chat, tools.retrieval)
+    if tools.web_search:
+        chat, hits = await _searched(platform, call, chat, tools.web_search)
+    return chat, hits
+
+
+async def check_input(platform: Platform, chat: ChatRequest) -> None:
+    """The moderation hook over what the user says last; what came before was judged when it was said."""
+    last = next((message for message in reversed(chat.messages) if message.role == "user"), None)
+    if last is not None and last.text:
+        await refuse_unsafe(platform.moderation, last.text)
+
+
+async def _searched(
+    platform: Platform, call: Call, chat: ChatRequest, wanted: WebSearch
+) -> tuple[ChatRequest, list[dict[str, Any]]]:
+    if platform.search is None:
+        raise NotOffered("no search engine is set up here", hint="send the request without web_search")
+    query = Query(
+        wanted.query or question_of(chat)[:1000],
+        count=wanted.count,
+        domain=wanted.domain,
+        recency=wanted.recency,  # type: ignore[arg-type]  # the dialect read one of the words
+        content_chars=SIZES[wanted.content_size],
+    )
+    async with charged(platform, call.caller, wanted.engine, f"{call.request_id}-search", plan=call.plan):
+        found = await platform.search.search(query)
+    if wanted.required and not found:
+        raise NotFound(f"the search found nothing for {query.text[:80]!r}, and the request demands results")
+    hits = shapes.results(found, images=False)
+    if not hits:
+        return chat, hits
+    texts = [f"[{hit['refer']}] {hit['title']}\n{hit['link']}\n{hit['content']}" for hit in hits]
+    told = wanted.prompt or "Web search results. Cite them by their marks where you use them."
+    text = _cut(texts)
+    told = told.replace("{{search_result}}", text) if "{{search_result}}" in told else f"{told}\n\n{text}"
+    return _before_question(chat, told), hits
+
+
+async def _retrieved(platform: Platform, call: Call, chat: ChatRequest, wanted: Retrieval) -> ChatRequest:
+    from openglm.maas.knowledge import passages_prompt
+
+    question = question_of(chat)
+    passages = await platform.knowledge.retrieve(call.caller, [wanted.knowledge_id], question)
+    if not passages:
+        return chat
+    return _replaced_question(chat, passages_prompt(wanted.prompt_template, passages, question))
+
+
+def question_of(chat: ChatRequest) -> str:
+    for message in reversed(chat.messages):
+        if message.role == "user" and message.text:
+            return message.text
+    raise InvalidRequest("a search or retrieval needs a user message with text", param="messages")
+
+
+def _before_question(chat: ChatRequest, text: str) -> ChatRequest:
+    at = _question_at(chat)
+    told = Message.of("system", text)
+    return replace(chat, messages=(*chat.messages[:at], told, *chat.messages[at:]))
+
+
+def _replaced_question(chat: ChatRequest, text: str) -> ChatRequest:
+    at = _question_at(chat)
+    others = tuple(part for part in chat.messages[at].parts if not isinstance(part, TextPart))
+    asked = replace(chat.messages[at], parts=(TextPart(text), *others))
+    return replace(chat, messages=(*chat.messages[:at], asked, *chat.messages[at + 1 :]))
+
+
+def _question_at(chat: ChatRequest) -> int:
+    return max(at for at, message in enumerate(chat.messages) if message.role == "user" and message.text)
+
+
+def _cut(texts: Sequence[str]) -> str:
+    return "\n\n".join(texts)[:MAX_FOUND]

@@ -1,0 +1,215 @@
+"""The models that can be called: public names, aliases, private ones, and those that servers of ours open.
+
+The table is read every two seconds, so that a change made by another process or by `glm admin` holds soon.
+A name without a row can be called too, if some channel answers to it: rows say more about a model than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from openglm.errors import Conflict, InvalidRequest, ModelNotFound, NotFound, OpenGLMError
+from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.ids import Clock, wall_clock
+
+if TYPE_CHECKING:
+    from openglm.maas.identity import Caller
+
+logger = logging.getLogger(__name__)
+
+READ_EVERY_S = 2.0
+Load = Literal["always", "on_demand"]
+State = Literal["active", "disabled"]
+NAME = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`source` is what `glm serve` opens; without one, channels alone say where the model is answered."""
+
+    name: str
+    title: str = ""
+    owner_org: str | None = None  # a private model: others do not find it
+    alias_of: str | None = None
+    source: str | None = None
+    flags: tuple[str, ...] = ()  # more words for the server's command line
+    load: Load = "always"
+    idle_s: int = 600  # after which a model loaded on demand is unloaded
+    memory_bytes: int | None = None  # what its server took when it was last seen
+    state: State = "active"
+    created_at: int = 0
+
+
+class Models:
+    """Rows and what was last read of them. `changed` is called on the loop after each read that differs."""
+
+    def __init__(self, database: Database, *, clock: Clock = wall_clock):
+        self._database = database
+        self._clock = clock
+        self._known: dict[str, Model] = {}
+        self._reading: asyncio.Task[None] | None = None
+        self.changed: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        await self.reload()
+        self._reading = asyncio.create_task(self._keep_reading(), name="models")
+
+    async def stop(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reading
+            self._reading = None
+
+    async def reload(self) -> None:
+        known = {model.name: model for model in await self.list()}
+        if known != self._known:
+            self._known = known
+            self.changed()
+
+    # As requests see them
+
+    def check(self, caller: Caller, name: str) -> None:
+        """ModelNotFound for what the caller must not know of, or what is switched off."""
+        model = self._known.get(name)
+        if model is not None and (
+            model.state == "disabled" or (model.owner_org and model.owner_org != caller.org_id)
+        ):
+            raise ModelNotFound(f"there is no model {name!r}", param="model", code="model_not_found")
+
+    def target(self, name: str) -> str:
+        """The name that an alias stands for; any other name itself."""
+        model = self._known.get(name)
+        return model.alias_of if model is not None and model.alias_of else name
+
+    def seen_by(self, caller: Caller, served: tuple[str, ...]) -> list[str]:
+        """Of the names that something answers to, those that the caller may call; aliases too."""
+        names = set(served)
+        names |= {model.name for model in self._known.values() if model.source}
+        names |= {model.name for model in self._known.values() if model.alias_of in names}
+        return sorted(name for name in names if caller.sees(name) and self._open_to(caller, name))
+
+    def _open_to(self, caller: Caller, name: str) -> bool:
+        try:
+            self.check(caller, name)
+        except ModelNotFound:
+            return False
+        return True
+
+    def created_at(self, name: str) -> int:
+        model = self._known.get(name)
+        return model.created_at if model else 0
+
+    @property
+    def local(self) -> tuple[Model, ...]:
+        """Those that a server of ours opens."""
+        return tuple(model for model in self._known.values() if model.source and model.state == "active")
+
+    # As operators see them
+
+    async def list(self) -> list[Model]:
+        rows = await self._database.read("SELECT * FROM model ORDER BY name")
+        return [_model(row) for row in rows]
+
+    async def put(self, model: Model) -> Model:
+        """Add a model, or replace the row of that name."""
+        _check(model)
+        now = self._clock()
+
+        def work(transaction: Transaction) -> None:
+            if model.alias_of:
+                target = transaction.one("SELECT alias_of FROM model WHERE name = :name", name=model.alias_of)
+                if target is not None and target["alias_of"]:
+                    raise Conflict(f"{model.alias_of!r} is an alias itself", hint="name the model behind it")
+            transaction.run(
+                "INSERT INTO model (name, title, owner_org, alias_of, source, flags, load, idle_s, state,"
+                " created_at) VALUES (:name, :title, :owner_org, :alias_of, :source, :flags, :load, :idle_s,"
+                " :state, :now) ON CONFLICT (name) DO UPDATE SET title = excluded.title,"
+                " owner_org = excluded.owner_org, alias_of = excluded.alias_of, source = excluded.source,"
+                " flags = excluded.flags, load = excluded.load, idle_s = excluded.idle_s,"
+                " state = excluded.state",
+                name=model.name,
+                title=model.title,
+                owner_org=model.owner_org,
+                alias_of=model.alias_of,
+                source=model.source,
+                flags=msgspec.json.encode(model.flags).decode(),
+                load=model.load,
+                idle_s=model.idle_s,
+                state=model.state,
+                now=now,
+            )
+
+        await self._database.write(work, durable=True)
+        await self.reload()
+        return await self.get(model.name)
+
+    async def get(self, name: str) -> Model:
+        row = await self._database.read_one("SELECT * FROM model WHERE name = :name", name=name)
+        if row is None:
+            raise NotFound(f"there is no model {name!r}")
+        return _model(row)
+
+    async def remove(self, name: str) -> None:
+        gone = await self._database.write(
+            lambda t: t.run("DELETE FROM model WHERE name = :name", name=name), durable=True
+        )
+        if not gone:
+            raise NotFound(f"there is no model {name!r}")
+        await self.reload()
+
+    async def note_memory(self, name: str, memory_bytes: int) -> None:
+        """What a model's server takes, for the next time that room must be found for it."""
+        await self._database.write(
+            lambda t: t.run(
+                "UPDATE model SET memory_bytes = :bytes WHERE name = :name", bytes=memory_bytes, name=name
+            )
+        )
+
+    async def _keep_reading(self) -> None:
+        while True:
+            await asyncio.sleep(READ_EVERY_S)
+            try:
+                await self.reload()
+            except OpenGLMError as error:
+                logger.warning("the models could not be read again: %s", error.message)
+
+
+def _check(model: Model) -> None:
+    if not NAME.fullmatch(model.name):
+        raise InvalidRequest(
+            f"a model's name must be 1 to 128 letters, digits or any of . _ : / @ -, got {model.name[:80]!r}",
+            param="name",
+        )
+    if model.load not in ("always", "on_demand"):
+        raise InvalidRequest(f"load must be always or on_demand, got {model.load!r}", param="load")
+    if model.state not in ("active", "disabled"):
+        raise InvalidRequest(f"state must be active or disabled, got {model.state!r}", param="state")
+    if not 1 <= model.idle_s <= 10**9:
+        raise InvalidRequest(f"idle_s must be at least 1 second, got {model.idle_s}", param="idle_s")
+    if model.alias_of == model.name or (model.alias_of and model.source):
+        raise InvalidRequest("an alias names another model and has no source of its own", param="alias_of")
+
+
+def _model(row: Row) -> Model:
+    return Model(
+        row["name"],
+        row["title"],
+        row["owner_org"],
+        row["alias_of"],
+        row["source"],
+        tuple(msgspec.json.decode(row["flags"], type=list[str])),
+        row["load"],
+        row["idle_s"],
+        row["memory_bytes"],
+        row["state"],
+        row["created_at"],
+    )

@@ -203,6 +203,23 @@ class Plans:
         row = await self._database.read_one(_CURRENT, org_id=org_id, user_id=user_id or "", now=self._clock())
         return _subscription(row) if row else None
 
+    async def covers(self, org_id: str, user_id: str | None, model: str) -> bool:
+        """Whether a subscription is running that includes the model, however much of it is used up."""
+        row = await self._database.read_one(
+            "SELECT s.plan AS plan, s.version AS version, p.terms AS terms"
+            f" FROM ({_CURRENT}) s JOIN plan_version p ON p.plan = s.plan AND p.version = s.version",
+            org_id=org_id,
+            user_id=user_id or "",
+            now=self._clock(),
+        )
+        if row is None:
+            return False
+        plan = self._versions.get((row["plan"], row["version"]))
+        if plan is None:
+            plan = plan_from_terms(row["plan"], row["version"], row["terms"])
+            self._versions[row["plan"], row["version"]] = plan
+        return plan.weights_of(model) is not None
+
     async def meters(self, org_id: str, user_id: str | None) -> list[Meter]:
         """The windows of the current subscription, shortest first; none without a subscription."""
         subscription = await self.current(org_id, user_id)

@@ -152,6 +152,13 @@ class FakeUpstream:
             if script.get("garbage") == written:
                 await response.write(b"data: {nonsense\n\n")
             await asyncio.sleep(script.get("pace_s", 0))
+        for index, call in enumerate(script.get("calls", ())):
+            function = {"name": call["name"], "arguments": ""}
+            begun = {"index": index, "id": call["id"], "type": "function", "function": function}
+            await send({"choices": [{"index": 0, "delta": {"tool_calls": [begun]}}]})
+            for letter in call["arguments"]:
+                more = {"index": index, "function": {"arguments": letter}}
+                await send({"choices": [{"index": 0, "delta": {"tool_calls": [more]}}]})
         if not script.get("unfinished"):
             await send(
                 {"choices": [{"index": 0, "delta": {}, "finish_reason": script.get("finish", "stop")}]}

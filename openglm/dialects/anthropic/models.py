@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from openglm.dialects.fields import Fields
@@ -10,20 +11,23 @@ from openglm.errors import InvalidRequest
 
 MAX_PAGE = 1000
 _PAGE = 20  # documented
-_UNKNOWN = "1970-01-01T00:00:00Z"  # as Anthropic documents for models whose day is not known
 
 
-def encode_model(name: str) -> dict[str, Any]:
+def encode_model(name: str, created_at_ms: int = 0) -> dict[str, Any]:
+    """A model; its day is that of the epoch if nobody knows it, as Anthropic documents."""
+    created = datetime.fromtimestamp(created_at_ms // 1000, UTC)
     return {
         "type": "model",
         "id": name,
         "display_name": name,
-        "created_at": _UNKNOWN,
+        "created_at": f"{created:%Y-%m-%dT%H:%M:%SZ}",
         "lifecycle": "active",
     }
 
 
-def encode_models(names: Sequence[str], query: Mapping[str, str]) -> dict[str, Any]:
+def encode_models(
+    names: Sequence[str], query: Mapping[str, str], *, created: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """The page that `limit`, `after_id` and `before_id` ask for."""
     limit = _limit(query)
     start, end = 0, len(names)
@@ -35,7 +39,7 @@ def encode_models(names: Sequence[str], query: Mapping[str, str]) -> dict[str, A
     page = list(names[start:end][:limit])
     more = start > 0 if query.get("before_id") else start + len(page) < end
     return {
-        "data": [encode_model(name) for name in page],
+        "data": [encode_model(name, (created or {}).get(name, 0)) for name in page],
         "has_more": more,
         "first_id": page[0] if page else None,
         "last_id": page[-1] if page else None,

@@ -1,0 +1,90 @@
+"""Anthropic's routes: messages, token counts, models, and the address that agents knock at first.
+
+Agents of the coding plan come this way, and so do users without a plan. So who pays is decided once for each
+request, before its hold: a running subscription that includes the model, else the wallet. A subscription that
+is used up waits for its reset; it never spends the wallet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from openglm.asgi.events import EventStream
+from openglm.dialects import anthropic
+from openglm.errors import ModelNotFound
+from openglm.maas.gateway.call import Call, Surface
+from openglm.maas.gateway.endpoint import Endpoint, json_response, wrapped
+from openglm.maas.gateway.generation import known, open_exchange, whole
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from openglm.maas.platform import Platform
+
+SURFACE = Surface("anthropic", anthropic.encode_error)
+BASES = ("/api/anthropic/v1", "/v1")  # clients put /v1 behind the address that they are given
+
+
+def routes(platform: Platform) -> list[BaseRoute]:
+    handlers = AnthropicHandlers(platform)
+    found: list[BaseRoute] = [
+        Route(base + path, Endpoint(platform, SURFACE, "messages", handler), methods=["POST"])
+        for base in BASES
+        for path, handler in (
+            ("/messages", handlers.messages),
+            ("/messages/count_tokens", handlers.count_tokens),
+        )
+    ]
+    return [
+        *found,
+        Route("/api/anthropic/v1/models", wrapped(platform, SURFACE, handlers.models)),
+        Route("/api/anthropic/v1/models/{name:path}", wrapped(platform, SURFACE, handlers.model)),
+        Route("/api/anthropic", _here),
+        Route("/api/anthropic/", _here),
+    ]
+
+
+class AnthropicHandlers:
+    def __init__(self, platform: Platform):
+        self._platform = platform
+        self._key = platform.secrets.derive("thinking signatures")
+
+    async def messages(self, call: Call) -> ASGIApp:
+        chat = anthropic.decode_messages(call.body, self._key).chat
+        exchange = await open_exchange(self._platform, await self._with_payer(call, chat.model), chat)
+        if chat.stream:
+            chunks = anthropic.MessageChunks(chat.model, self._key, request_id=call.request_id)
+            return EventStream(exchange, chunks)
+        answer = await whole(exchange, anthropic.MessageObject(chat.model, self._key))
+        return json_response(answer.body())
+
+    async def count_tokens(self, call: Call) -> ASGIApp:
+        chat = known(self._platform, call, anthropic.decode_count(call.body, self._key))
+        tokens = await self._platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
+        return json_response({"input_tokens": tokens})
+
+    async def models(self, request: Request) -> Response:
+        caller = await self._platform.caller(request, endpoint="models")
+        names = self._platform.models_of(caller)
+        created = {name: self._platform.models.created_at(name) for name in names}
+        return json_response(anthropic.encode_models(names, request.query_params, created=created))
+
+    async def model(self, request: Request) -> Response:
+        caller = await self._platform.caller(request, endpoint="models")
+        name = request.path_params["name"]
+        if name not in self._platform.models_of(caller):
+            raise ModelNotFound(f"there is no model {name[:80]!r}", param="model", code="model_not_found")
+        return json_response(anthropic.encode_model(name, self._platform.models.created_at(name)))
+
+    async def _with_payer(self, call: Call, model: str) -> Call:
+        caller, target = call.caller, self._platform.models.target(model)
+        return replace(call, plan=await self._platform.plans.covers(caller.org_id, caller.user_id, target))
+
+
+async def _here(request: Request) -> Response:
+    return Response()

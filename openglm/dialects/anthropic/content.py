@@ -8,6 +8,7 @@ redacted reasoning mean nothing here and are left out. Files and PDFs are refuse
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -137,14 +138,16 @@ def _parts(fields: Fields, read: Callable[[Fields], Iterator[Part]]) -> list[Par
 
 def _joined(parts: list[Part]) -> tuple[Part, ...]:
     joined: list[Part] = []
-    for part in parts:
-        last = joined[-1] if joined else None
-        if isinstance(part, TextPart) and isinstance(last, TextPart):
-            gap = "" if not last.text or not part.text or last.text.endswith("\n") else "\n"
-            joined[-1] = TextPart(last.text + gap + part.text)
-        else:
-            joined.append(part)
-    return tuple(part for part in joined if not isinstance(part, TextPart) or part.text)
+    for is_text, run in groupby(parts, lambda part: isinstance(part, TextPart)):
+        if not is_text:
+            joined += run
+        elif text := _lines([part.text for part in run if isinstance(part, TextPart) and part.text]):
+            joined.append(TextPart(text))
+    return tuple(joined)
+
+
+def _lines(texts: list[str]) -> str:
+    return "".join(text if text.endswith("\n") else text + "\n" for text in texts[:-1]) + "".join(texts[-1:])
 
 
 def _words(block: Fields) -> Iterator[Part]:

@@ -14,7 +14,7 @@ from openglm import __version__
 from openglm.errors import OpenGLMError
 
 VERBS = {
-    "up": ("serve:up", "Start everything in one command: the page, the API, the model."),
+    "up": ("up:up", "Start everything in one command: the page, the API, the model."),
     "serve": ("serve:serve", "Serve one model over HTTP, without accounts."),
     "chat": ("chat:chat", "Talk to a model in the terminal."),
     "generate": ("generate:generate", "Answer one prompt and exit."),

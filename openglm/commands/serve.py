@@ -1,8 +1,11 @@
-"""`glm serve` and `glm up`: a model behind an HTTP server, with a page where one is wanted."""
+"""`glm serve`: one model behind an HTTP server."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -30,71 +33,52 @@ def serve(
     *,
     address: Address = Address(),
     uds: Annotated[Path | None, Parameter(help="listen on this Unix socket instead")] = None,
+    name: Annotated[str | None, Parameter(help="what requests call the model; default: its own name")] = None,
     page: Annotated[bool, Parameter(help="serve the chat page at / too")] = False,
     access_log: Annotated[bool, Parameter(negative=(), help="one line on stderr for each request")] = False,
+    until_eof: Annotated[
+        bool,
+        Parameter(negative=(), help="stop when standard input ends, as with the program that started it"),
+    ] = False,
     flags: EngineFlags = EngineFlags(),
 ) -> None:
     """Serve one model over HTTP: the OpenAI API at /v1, /tokenize, /health, /metrics. No accounts."""
-    start(model, address, flags, page=page, uds=uds, access_log=access_log)
-
-
-def up(
-    *,
-    model: Annotated[str | None, Parameter(help="default: the embedded one")] = None,
-    address: Address = Address(),
-    open_: Annotated[bool, Parameter(name="--open", negative=(), help="open the page in a browser")] = False,
-    flags: EngineFlags = EngineFlags(),
-) -> None:
-    """Start everything: the model, the API and the page, on one address."""
-    start(model, address, flags, page=True, open_page=open_)
-
-
-def start(
-    name: str | None,
-    address: Address,
-    flags: EngineFlags,
-    *,
-    page: bool,
-    uds: Path | None = None,
-    access_log: bool = False,
-    open_page: bool = False,
-) -> None:
+    if until_eof:
+        threading.Thread(target=stop_at_eof, name="until-eof", daemon=True).start()
     from openglm.asgi import open_socket, run
     from openglm.serve import Service, create_app
 
     open_socket(address.host, address.port, uds).close()  # a taken port is known before the model is loaded
-    with open_session(name, flags) as session:
+    with open_session(model, flags) as session:
         local = session.local
         service = Service(
             session.engine,
             session.tokenizer,
             session.chat_format,
-            local.name,
+            name or local.name,
             title=local.title,
             licence=local.licence,
             source=local.source,
             sampling=SamplingParams(**read_recommended(local)),
         )
-        say(f"model    {local.title}, called {local.name!r} in requests")
+        say(f"model    {local.title}, called {name or local.name!r} in requests")
         say(f"licence  {local.licence or 'as its files say'}")
         say(f"runs on  {how_it_runs(local.path, flags)}")
-
-        def ready(url: str) -> None:
-            print(f"ready {url}", flush=True)
-            if open_page:
-                import webbrowser
-
-                webbrowser.open(url)
-
-        app = create_app(service, page=page)
         run(
-            app,
+            create_app(service, page=page),
             host=address.host,
             port=address.port,
             uds=uds,
-            on_ready=ready,
+            on_ready=lambda url: print(f"ready {url}", flush=True),
             access_log=access_log,
         )
+
+
+def stop_at_eof() -> None:
+    """Whoever started us holds the other end; that it is gone is all that is ever read."""
+    while sys.stdin.buffer.read(4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def say(text: str) -> None:

@@ -28,6 +28,7 @@ from openglm.maas.money import Billing, Budgets, Plans, Prices, Wallet
 from openglm.maas.outbound import Fetched, GuardedSession
 from openglm.maas.search import LocalIndex, SearchEngine, SearxngEngine
 from openglm.maas.secrets import Secrets, redact_logs
+from openglm.maas.servers import Servers
 from openglm.maas.settings import Settings
 from openglm.maas.tasks import Tasks
 from openglm.maas.upstreams import Channels, Client, Router
@@ -43,8 +44,10 @@ STOP_S = 20.0  # how long bills may still be written after the last request
 class Platform:
     """Handlers take what they need from here. One for each process and data folder."""
 
-    def __init__(self, settings: Settings, *, clock: Clock = wall_clock):
+    def __init__(self, settings: Settings, *, serves: bool = True, clock: Clock = wall_clock):
+        """`serves`: start the servers of models that have a source; else channels alone answer."""
         self.settings = settings
+        self._serves = serves
         self.clock = clock
         self.secrets = Secrets.open(settings.data)
         self.database = open_database(settings.database)
@@ -68,6 +71,9 @@ class Platform:
         self.router = Router(self.client, clock=clock)
         self.models = Models(self.database, clock=clock)
         self.channels = Channels(self.database, self.secrets, self.router, clock=clock)
+        self.servers = Servers(
+            self.models, self.router, self.client, logs=settings.data / "logs", clock=clock
+        )
         # What else there is
         self.moderation = _moderation(settings)
         self._web = GuardedSession()
@@ -92,6 +98,8 @@ class Platform:
         await self.models.start()
         await self.channels.start()
         self.router.start()
+        if self._serves:
+            await self.servers.start()
         await self.batches.start()
         await self.tasks.start()
 
@@ -101,6 +109,7 @@ class Platform:
         await self.batches.stop()
         await self.tasks.stop()
         await self.settled(STOP_S)
+        await self.servers.stop()
         self.router.stop()
         await self.channels.stop()
         await self.models.stop()

@@ -29,7 +29,12 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def ask(url: str) -> dict:
-    body = {"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 4, "temperature": 0}
+    body = {
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "Tell me a story."}],
+        "max_tokens": 4,
+        "temperature": 0,
+    }
     request = urllib.request.Request(
         f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -37,8 +42,8 @@ def ask(url: str) -> dict:
         return json.load(answer)
 
 
-def test_up_says_what_runs_and_is_ready_on_the_port_it_prints(smollm2):
-    with running("up", "--port", "0") as (program, line):
+def test_up_says_what_runs_and_is_ready_on_the_port_it_prints(smollm2, tmp_path):
+    with running("up", "--port", "0", "--data", str(tmp_path)) as (program, line):
         assert line.startswith("ready http://127.0.0.1:")
         url = line.removeprefix("ready ").strip()
         assert ask(url)["usage"]["completion_tokens"] == 4

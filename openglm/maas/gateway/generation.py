@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from openglm.dialects.wire import AnswerObject
-from openglm.errors import EngineFailure, Overloaded, PaymentRequired
+from openglm.errors import EngineFailure, InvalidRequest, Overloaded, PaymentRequired
 from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.exchange import HELD_OUTPUT, Exchange
 from openglm.maas.gateway.prompts import Request, count, prompt_bound
@@ -135,6 +135,10 @@ async def collect(exchange: Exchange, into: AnswerObject) -> AnswerObject:
 
 def known(platform: Platform, call: Call, request: Known) -> Known:
     """The request, if the caller may use its model; cached prefixes are never shared between tenants."""
+    if not request.model:
+        raise InvalidRequest(
+            "model is missing", param="model", code="missing_field", hint="GET /v1/models lists them"
+        )
     call.caller.may_use(request.model)
     platform.models.check(call.caller, request.model)
     target = platform.models.target(request.model)

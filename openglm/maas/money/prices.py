@@ -150,6 +150,17 @@ class Prices:
             per_call_nano=scaled(per_call, 1_000_000_000, param="per_call"),
         )
 
+    async def set_if_none(self, model: str) -> None:
+        """Make a model free that nothing has priced yet, not even by the price of all models."""
+        free = Price(model, 0, created_at_ms=self._clock())
+
+        def work(tx: Transaction) -> None:
+            if tx.one("SELECT 1 FROM price_version WHERE model IN (:model, '*')", model=model) is None:
+                _insert(tx, free)
+
+        await self._database.write(work, durable=True)
+        self._current.clear()
+
     async def current(self, model: str) -> Price:
         """The newest version for a model, or that for `*`."""
         now = self._clock()

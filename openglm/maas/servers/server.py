@@ -1,0 +1,225 @@
+"""One model server as a child process: started, watched, restarted with back-off, stopped.
+
+The child ends with its standard input, so that no server outlives a platform that was killed. What it says
+goes to a log file and is kept in part, to tell why it failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from openglm.errors import Overloaded, UpstreamFailure
+
+logger = logging.getLogger(__name__)
+
+State = Literal["stopped", "starting", "ready", "waiting"]
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0  # before a server that ended is started again
+STEADY_S = 60.0  # of service, after which the next failure counts as the first
+STOP_S = 30.0  # for answers that run, before the child is killed
+LOAD_S = 900.0  # how long a request waits for its model
+CHECK_EVERY_S = 5.0
+ILL = 3  # checks in a row without an answer, after which the child is killed
+KEPT_LINES = 40
+LOG_BYTES = 4 << 20  # of the log file, after which it begins anew
+_SECRET = ("OPENGLM_SECRET_KEY", "OPENGLM_DATABASE_URL", "OPENGLM_BLOBS_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A server as operators see it."""
+
+    name: str
+    state: State
+    pid: int | None
+    restarts: int
+    said: tuple[str, ...]  # its last lines
+
+
+class Server:
+    """`start` wants it running, `stop` does not. `ready` waits until it answers."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        healthy: Callable[[], Awaitable[bool]],
+        on_line: Callable[[str], None] = lambda line: None,
+        first_wait_s: float = FIRST_WAIT_S,
+        check_every_s: float = CHECK_EVERY_S,
+    ):
+        self.name = name
+        self.state: State = "stopped"
+        self.restarts = 0
+        self.failures = 0  # in a row
+        self._command = tuple(command)
+        self._log = log
+        self._healthy = healthy
+        self._on_line = on_line
+        self._first_wait_s = first_wait_s
+        self._check_every_s = check_every_s
+        self._said: deque[str] = deque(maxlen=KEPT_LINES)
+        self._child: asyncio.subprocess.Process | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._changed = asyncio.Condition()
+
+    @property
+    def pid(self) -> int | None:
+        child = self._child
+        return child.pid if child and child.returncode is None else None
+
+    @property
+    def status(self) -> Status:
+        return Status(self.name, self.state, self.pid, self.restarts, tuple(self._said))
+
+    def start(self) -> None:
+        """Want it running. Returns at once."""
+        if self._watching is None or self._watching.done():
+            self.failures = 0
+            self._watching = asyncio.create_task(self._watch(), name=f"server-{self.name}")
+
+    async def stop(self) -> None:
+        """End it: answers that run may finish, within reason."""
+        watching, self._watching = self._watching, None
+        if watching:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+
+    async def ready(self, timeout_s: float = LOAD_S) -> None:
+        """Wait until it answers. Raises UpstreamFailure if it ended instead, saying why."""
+        if self.state == "ready":
+            return
+        failures = self.failures
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(
+                    lambda: self.state == "ready" or self.failures > failures or self._watching is None
+                )
+        except TimeoutError:
+            raise Overloaded(f"the model {self.name!r} is still being loaded") from None
+        if self.state != "ready":
+            raise UpstreamFailure(f"the server of {self.name!r} ended: {self.last_words()}")
+
+    def last_words(self) -> str:
+        return next((line for line in reversed(self._said) if line.startswith("error:")), None) or next(
+            iter(reversed(self._said)), "it said nothing"
+        )
+
+    async def _watch(self) -> None:
+        """Run the child for as long as it is wanted."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await self._change("starting")
+                began = loop.time()
+                code = await self._live()
+                if loop.time() - began > STEADY_S:
+                    self.failures = 0
+                self.failures += 1
+                self.restarts += 1
+                wait = min(self._first_wait_s * 2 ** (self.failures - 1), LONGEST_WAIT_S)
+                logger.warning(
+                    "the server of %s ended with %s (%s); it is started again in %.0f s",
+                    self.name,
+                    code,
+                    self.last_words(),
+                    wait,
+                )
+                await self._change("waiting")
+                await asyncio.sleep(wait)
+        finally:
+            await asyncio.shield(self._end())
+
+    async def _live(self) -> int:
+        """One life of the child; its exit code."""
+        environment = {name: value for name, value in os.environ.items() if name not in _SECRET}
+        child = self._child = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # a Ctrl-C at the terminal is the platform's to pass on
+        )
+        assert child.stdout is not None
+        assert child.stderr is not None
+        async with asyncio.TaskGroup() as group:
+            hearing = [
+                group.create_task(self._hear(child.stdout, announces=True)),
+                group.create_task(self._hear(child.stderr)),
+            ]
+            checking = group.create_task(self._check(child))
+            code = await child.wait()
+            checking.cancel()
+            # What it left behind may hold its pipes open; nobody waits for that.
+            await asyncio.wait(hearing, timeout=1.0)
+            for task in hearing:
+                task.cancel()
+        return code
+
+    async def _hear(self, pipe: asyncio.StreamReader, *, announces: bool = False) -> None:
+        while line := await _line(pipe):
+            text = line.decode(errors="replace").rstrip()
+            if announces and text.startswith("ready "):
+                await self._change("ready")
+                continue
+            self._said.append(text)
+            self._on_line(text)
+            await asyncio.to_thread(_append, self._log, text)
+
+    async def _check(self, child: asyncio.subprocess.Process) -> None:
+        """A child that lives and does not answer is ended, which starts it anew."""
+        missed = 0
+        while True:
+            await asyncio.sleep(self._check_every_s)
+            if self.state != "ready":
+                continue
+            missed = 0 if await self._healthy() else missed + 1
+            if missed >= ILL:
+                self._said.append(f"it did not answer {ILL} health checks and was ended")
+                child.kill()
+                return
+
+    async def _end(self) -> None:
+        child, self._child = self._child, None
+        if child and child.returncode is None:
+            child.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(child.wait(), STOP_S)
+            except TimeoutError:
+                child.kill()
+                await child.wait()
+        await self._change("stopped")
+
+    async def _change(self, state: State) -> None:
+        async with self._changed:
+            self.state = state
+            self._changed.notify_all()
+
+
+async def _line(pipe: asyncio.StreamReader) -> bytes:
+    """The next line, or a piece of one that is too long; empty at the end."""
+    try:
+        return await pipe.readuntil(b"\n")
+    except asyncio.IncompleteReadError as end:
+        return end.partial
+    except asyncio.LimitOverrunError as much:
+        return await pipe.readexactly(much.consumed)
+
+
+def _append(log: Path, text: str) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin_anew = log.exists() and log.stat().st_size > LOG_BYTES
+    with log.open("w" if begin_anew else "a", encoding="utf-8") as file:
+        file.write(text + "\n")

@@ -14,7 +14,7 @@ from openglm.errors import NotOffered
 from openglm.maas import moderation
 from openglm.maas.batches import routes as batches
 from openglm.maas.files import routes as files
-from openglm.maas.gateway import later, monitor, openai, zhipu
+from openglm.maas.gateway import anthropic, later, monitor, openai, zhipu
 from openglm.maas.gateway.call import Surface
 from openglm.maas.gateway.endpoint import RequestHandler, error_response, json_response, wrapped
 from openglm.maas.gateway.surfaces import BY_WORD, ENVELOPE, OPENAI, ZHIPU
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _ERRORS: tuple[tuple[str, Surface], ...] = (  # of paths that nothing answers to
     ("/api/llm-application", ENVELOPE),
+    ("/api/anthropic", anthropic.SURFACE),
     ("/api/", ZHIPU),
 )
 
@@ -40,7 +41,7 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
         return wrapped(platform, BY_WORD[word], handler)
 
     routes: list[BaseRoute] = [Route("/health", _health)]
-    for part in (openai, zhipu, monitor, later):
+    for part in (openai, zhipu, anthropic, monitor, later):
         routes += part.routes(platform)
     for room in (files, batches, tasks, search, moderation):
         routes += room.routes(platform, wrap)

@@ -13,7 +13,7 @@ from openglm.asgi.events import EventStream
 from openglm.dialects import zhipu
 from openglm.maas.gateway.call import Call, Surface
 from openglm.maas.gateway.endpoint import Endpoint, json_response, wrapped
-from openglm.maas.gateway.generation import embed, open_exchange, whole
+from openglm.maas.gateway.generation import embed, known, open_exchange, whole
 from openglm.maas.gateway.surfaces import CODING, ZHIPU
 from openglm.maas.gateway.tools import with_findings
 
@@ -84,10 +84,8 @@ class ZhipuHandlers:
 
     async def tokenizer(self, call: Call) -> ASGIApp:
         request = zhipu.decode_tokenizer(call.body)
-        call.caller.may_use(request.chat.model)
-        tokens = await self._platform.router.count_tokens(
-            request.chat, request.chat.model, request_id=call.request_id
-        )
+        chat = known(self._platform, call, request.chat)
+        tokens = await self._platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
         return json_response(zhipu.encode_tokenizer(tokens, request_id=request.request_id))
 
     async def models(self, request: Request) -> Response:

@@ -1,0 +1,62 @@
+"""Who gets in: programs of this machine before the first account, keys after it, nobody's pages ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from openglm.asgi import Running
+from openglm.maas.gateway import create_app
+from openglm.maas.household import LOOK_AGAIN_MS
+from openglm.maas.platform import Platform
+from openglm.maas.settings import Settings
+from openglm.maas.upstreams import Channel
+from tests.maas.fake_upstream import FakeUpstream
+
+CHAT = {"model": "glm", "messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[tuple[Platform, str]]:
+    platform = Platform(Settings(data=tmp_path))
+    asyncio.run(platform.prices.set_if_none("glm"))
+    with FakeUpstream() as upstream:
+        platform.router.add(Channel("fake", upstream.url, {"glm": "wire"}))
+        with Running(create_app(platform)) as url:
+            yield platform, url
+
+
+def test_until_somebody_signs_up_this_machine_needs_no_key(empty):
+    platform, url = empty
+    first = httpx.post(f"{url}/v1/chat/completions", json=CHAT)
+    assert first.status_code == 200
+    rows = platform.database.read_now("SELECT org_id, cost_nano FROM usage_event")
+    assert [tuple(row) for row in rows] in ([], [("org_household", 0)])
+    asyncio.run(platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann"))
+    platform.household._looked_at -= LOOK_AGAIN_MS
+    assert httpx.post(f"{url}/v1/chat/completions", json=CHAT).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-forwarded-for": "203.0.113.9"},
+        {"forwarded": "for=203.0.113.9"},
+        {"host": "rebound.example"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+    ],
+)
+def test_what_comes_through_a_proxy_or_another_sites_page_needs_a_key(empty, headers):
+    _, url = empty
+    assert httpx.post(f"{url}/v1/chat/completions", json=CHAT, headers=headers).status_code == 401
+
+
+def test_the_page_of_this_address_may_ask(empty):
+    _, url = empty
+    answer = httpx.post(f"{url}/v1/chat/completions", json=CHAT, headers={"origin": url})
+    assert answer.status_code == 200

@@ -1,0 +1,96 @@
+"""Batches and asynchronous chats over HTTP: half the price, each row once, in the caller's dialect."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import openai
+
+from tests.maas.gateway.conftest import PICO_IN, PICO_OUT, House
+
+
+def rows(count: int, url: str = "/v1/chat/completions", **script) -> bytes:
+    lines = []
+    for number in range(count):
+        message = {"role": "user", "content": json.dumps({"tokens": number, "prompt": 10, **script})}
+        body = {"model": "glm", "messages": [message]}
+        line = {"custom_id": f"row-{number:04}", "method": "POST", "url": url, "body": body}
+        lines.append(json.dumps(line))
+    return "\n".join(lines).encode()
+
+
+def test_a_batch_of_the_official_client_runs_at_half_price(house: House, wait_until):
+    client = openai.OpenAI(base_url=f"{house.url}/v1", api_key=house.key, max_retries=0)
+    file = client.files.create(file=("in.jsonl", rows(6)), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    wait_until(lambda: client.batches.retrieve(batch.id).status == "completed")
+    done = client.batches.retrieve(batch.id)
+    lines = [json.loads(line) for line in client.files.content(done.output_file_id).text.splitlines()]
+    assert [line["custom_id"] for line in lines] == [f"row-{number:04}" for number in range(6)]
+    assert lines[5]["response"]["body"]["choices"][0]["message"]["content"] == "w0 w1 w2 w3 w4 "
+    house.settled(wait_until)
+    costs = sorted(row["cost_nano"] for row in house.usage())
+    assert costs == [(10 * PICO_IN + number * PICO_OUT) // 2000 for number in range(6)]
+    assert all(row["is_batch"] for row in house.usage())
+
+
+def test_a_row_that_fails_is_in_the_error_file_in_its_dialect_and_free(house: House, wait_until):
+    headers = {"authorization": house.key}
+    base = f"{house.url}/api/paas/v4"
+    good, bad = rows(1, "/v4/chat/completions"), rows(1, "/v4/chat/completions").replace(b'"glm"', b'"none"')
+    bad = bad.replace(b"row-0000", b"row-0001")
+    file = httpx.post(
+        f"{base}/files",
+        headers=headers,
+        files={"file": ("a.jsonl", good + b"\n" + bad)},
+        data={"purpose": "batch"},
+    ).json()
+    body = {"input_file_id": file["id"], "endpoint": "/v4/chat/completions"}
+    batch = httpx.post(f"{base}/batches", headers=headers, json=body).json()
+    wait_until(
+        lambda: httpx.get(f"{base}/batches/{batch['id']}", headers=headers).json()["status"] == "completed"
+    )
+    done = httpx.get(f"{base}/batches/{batch['id']}", headers=headers).json()
+    errors = httpx.get(f"{base}/files/{done['error_file_id']}/content", headers=headers).text
+    line = json.loads(errors)
+    assert line["custom_id"] == "row-0001"
+    assert line["response"]["body"]["error"]["code"] == "1211"
+    house.settled(wait_until)
+    assert len(house.usage()) == 1
+
+
+def test_an_asynchronous_chat_is_fetched_later_and_billed_once(house: House, wait_until):
+    headers = {"authorization": f"Bearer {house.key}"}
+    message = {"role": "user", "content": '{"tokens": 4}'}
+    body = {"model": "glm", "messages": [message], "request_id": "later-1"}
+    begun = house.post("/api/paas/v4/async/chat/completions", body).json()
+    assert begun["task_status"] == "PROCESSING"
+    result = f"{house.url}/api/paas/v4/async-result/{begun['id']}"
+    wait_until(lambda: httpx.get(result, headers=headers).json()["task_status"] == "SUCCESS")
+    answer = httpx.get(result, headers=headers).json()
+    assert answer["choices"][0]["message"]["content"] == "w0 w1 w2 w3 "
+    assert answer["request_id"] == "later-1"
+    house.settled(wait_until)
+    assert len(house.usage()) == 1
+    again = house.post("/api/paas/v4/async/chat/completions", body)
+    assert again.json()["error"]["code"] == "1231"
+
+
+def test_a_batch_waits_out_an_upstream_that_is_down_and_bills_only_what_was_answered(
+    house: House, wait_until
+):
+    house.upstream.always = {"status": 503}
+    client = openai.OpenAI(base_url=f"{house.url}/v1", api_key=house.key, max_retries=0)
+    file = client.files.create(file=("in.jsonl", rows(2)), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    wait_until(lambda: len(house.upstream.bodies) >= 2)
+    house.upstream.always = {}
+    wait_until(lambda: client.batches.retrieve(batch.id).status == "completed")
+    assert client.batches.retrieve(batch.id).request_counts.completed == 2
+    house.settled(wait_until)
+    assert sorted(row["status"] for row in house.usage() if row["cost_nano"]) == ["ok", "ok"]

@@ -1,0 +1,142 @@
+"""Zhipu's routes and the coding plan's: who pays, what is found for the model, and what the meters say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import datetime
+
+import httpx
+
+from openglm.dialects.zhipu.errors import BEIJING
+from openglm.maas.money import Prices
+from openglm.maas.search import Document
+from tests.maas.gateway.conftest import YUAN, House
+
+CHAT = "/api/paas/v4/chat/completions"
+CODING = "/api/coding/paas/v4/chat/completions"
+
+
+def chat(*, text: str = "", tools: list | None = None, stream: bool = False, **fields) -> dict:
+    script = fields.pop("script", {})
+    return {
+        "model": "glm",
+        "messages": [{"role": "user", "content": text or json.dumps(script)}],
+        "stream": stream,
+        "thinking": None,
+        "response_format": None,
+        **({"tools": tools} if tools else {}),
+        **fields,
+    }
+
+
+def test_an_answer_names_the_callers_request_id_and_a_second_one_is_a_duplicate(house: House, wait_until):
+    body = chat(script={"tokens": 3, "reasoning": 1}, request_id="mine-1")
+    answer = house.post(CHAT, body).json()
+    assert answer["request_id"] == "mine-1"
+    assert answer["choices"][0]["message"]["reasoning_content"] == "w0 "
+    assert answer["usage"]["total_tokens"] == 8
+    house.settled(wait_until)
+    again = house.post(CHAT, body)
+    assert (again.status_code, again.json()["error"]["code"]) == (400, "1231")
+    assert again.headers["x-should-retry"] == "false"
+    assert len(house.usage()) == 1
+
+
+def test_a_stream_ends_with_usage_and_done(house: House):
+    text = house.post(CHAT, chat(script={"tokens": 2}, stream=True)).text
+    frames = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    assert frames[-1] == "[DONE]"
+    assert json.loads(frames[-2])["usage"]["completion_tokens"] == 2
+
+
+def test_the_coding_routes_spend_the_plan_and_never_the_wallet(house: House, wait_until):
+    refused = house.post(CODING, chat())
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "1113")
+    assert refused.headers["x-should-retry"] == "false"
+    asyncio.run(house.platform.plans.subscribe(house.org_id, "lite", idempotency_key="one"))
+    assert house.post(CODING, chat(script={"tokens": 10, "prompt": 20, "cached": 5})).status_code == 200
+    house.settled(wait_until)
+    assert house.balance() == 10 * YUAN
+    (row,) = house.usage()
+    assert (row["cost_nano"], row["credits"]) == (0, 15 + 1 + 30)
+    assert "15 uncached input" in row["arithmetic"]
+
+
+def test_the_official_usage_scripts_three_calls_are_answered_for_a_raw_key(house: House, wait_until):
+    asyncio.run(house.platform.plans.subscribe(house.org_id, "pro", idempotency_key="one"))
+    house.post(CODING, chat(script={"tokens": 10, "prompt": 20}))
+    house.settled(wait_until)
+    headers = {"authorization": house.key, "accept-language": "en-US,en"}
+    base = f"{house.url}/api/monitor/usage"
+    limits = httpx.get(f"{base}/quota/limit", headers=headers).json()
+    assert limits["success"] is True
+    assert limits["data"]["level"] == "pro"
+    five_hours = next(
+        one for one in limits["data"]["limits"] if (one["type"], one["unit"]) == ("TOKENS_LIMIT", 3)
+    )
+    assert (five_hours["currentValue"], five_hours["usage"]) == (50, 30_000_000)
+    assert five_hours["usageDetails"] == [{"modelCode": "glm", "usage": 50}]
+    assert five_hours["nextResetTime"] > house.platform.clock()
+    today = f"{datetime.now(BEIJING):%Y-%m-%d}"
+    window = {"startTime": f"{today} 00:00:00", "endTime": f"{today} 23:59:59"}
+    models = httpx.get(f"{base}/model-usage", headers=headers, params=window).json()["data"]
+    assert models["totalUsage"]["totalTokensUsage"] == 30
+    tools = httpx.get(f"{base}/tool-usage", headers=headers, params=window).json()["data"]
+    assert tools["totalUsage"]["totalModelCallCount"] == 0
+    wrong = httpx.get(f"{base}/tool-usage", headers=headers, params={"startTime": "yesterday"})
+    assert wrong.json()["error"]["code"] == "1210"
+
+
+def test_a_search_tells_the_model_what_it_found_and_costs_a_call(house: House, wait_until):
+    house.platform._index._add([Document("https://a.example/glm", "About GLM", "GLM fills in blanks.")])
+    asyncio.run(Prices(house.platform.database).set("search_std", per_call_nano=10_000_000))
+    search = {"type": "web_search", "web_search": {"enable": True, "search_result": True}}
+    answer = house.post(CHAT, chat(text="What does GLM fill in?", tools=[search])).json()
+    assert [hit["link"] for hit in answer["web_search"]] == ["https://a.example/glm"]
+    told = house.upstream.bodies[-1]["messages"]
+    assert "GLM fills in blanks." in told[-2]["content"]
+    assert told[-1] == {"role": "user", "content": "What does GLM fill in?"}
+    house.settled(wait_until)
+    assert {row["model"]: row["cost_nano"] for row in house.usage()}["search_std"] == 10_000_000
+
+
+def test_the_search_tools_answer_by_themselves(house: House):
+    house.platform._index._add([Document("https://a.example/glm", "About GLM", "GLM fills in blanks.")])
+    for name in ("search_std", "web-search-pro", "reader"):
+        asyncio.run(Prices(house.platform.database).set(name, per_call_nano=1))
+    found = house.post("/api/paas/v4/web_search", {"search_query": "blanks", "search_engine": "search_std"})
+    assert found.json()["search_result"][0]["title"] == "About GLM"
+    body = {"model": "web-search-pro", "messages": [{"role": "user", "content": "blanks"}]}
+    assert house.post("/api/paas/v4/tools", body).status_code == 200
+    inside = house.post("/api/paas/v4/reader", {"url": f"{house.url}/health"})
+    assert (inside.status_code, inside.json()["error"]["code"]) == (400, "1210")
+
+
+def test_tokens_are_counted_and_embeddings_billed(house: House, wait_until):
+    counted = house.post("/api/paas/v4/tokenizer", chat(text="one two three")).json()
+    assert counted["usage"]["prompt_tokens"] == 3
+    vectors = house.post("/api/paas/v4/embeddings", {"model": "glm", "input": ["a", "b"]}).json()
+    assert len(vectors["data"]) == 2
+    house.settled(wait_until)
+    assert [row["kind"] for row in house.usage()] == ["embedding"]
+
+
+def test_what_is_not_offered_says_so_with_its_code(house: House):
+    for path in ("videos/generations", "images/generations", "fine_tuning/jobs", "audio/speech"):
+        answer = house.post(f"/api/paas/v4/{path}", {"model": "glm"})
+        assert answer.json()["error"]["code"] == "1222", path
+    assert house.post("/v1/images/generations", {}).json()["error"]["type"] == "invalid_request_error"
+    assert httpx.post(f"{house.url}/api/paas/v4/videos/generations").status_code == 401
+    mcp = {"type": "mcp", "mcp": {"server_label": "a", "server_url": "https://a.example"}}
+    assert house.post(CHAT, chat(text="hi", tools=[mcp])).json()["error"]["code"] == "1222"
+    assert house.post("/api/paas/v4/nothing", {}).json()["error"]["code"] == "1222"
+
+
+def test_unsafe_words_are_refused_before_anything_is_charged(house: House):
+    from openglm.maas.moderation import WordList
+
+    house.platform.moderation = WordList({"weapons": ["plutonium pit"]})
+    refused = house.post(CHAT, chat(text="how to machine a Plutonium Pit"))
+    assert refused.json()["error"]["code"] == "1301"
+    assert house.usage() == []

@@ -1,0 +1,279 @@
+"""Answers on the Responses wire: events -> its numbered stream, or one response object; the two agree.
+
+Reasoning goes out as a summary, which is where clients look for it; it is the reasoning itself. Input of a
+custom tool comes whole, because its JSON wrapping is ours.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from openglm.dialects.blocks import Block, Blocks, Change, Closed, Grown, Opened
+from openglm.dialects.openai.errors import encode_error, encode_failure
+from openglm.dialects.openai.frames import KEEP_ALIVE
+from openglm.dialects.responses.decode import INPUT, ResponsesRequest
+from openglm.messages import Event, Failure, Finish, Usage, UsageUpdate
+
+Sealing = Callable[[str], str]  # reasoning -> a token that only we can open
+_encode = msgspec.json.Encoder().encode
+_PREFIX = {"reasoning": "rs", "text": "msg", "call": "fc"}
+_ABORTED = Failure("the answer was ended on the server before it was whole")
+
+
+def new_response_id() -> str:
+    return f"resp_{secrets.token_hex(24)}"
+
+
+class ResponseObject:
+    """Collects one answer; `body` is the response as it stands."""
+
+    def __init__(self, request: ResponsesRequest, seal: Sealing, *, response_id: str | None = None):
+        self.id = response_id or new_response_id()
+        self.failure: Failure | None = None
+        self.status = "in_progress"
+        self.blocks = Blocks()
+        self._request = request
+        self._seal = seal
+        self._created = int(time.time())
+        self._usage: Usage | None = None
+        self._length = False
+        self._error: dict[str, Any] | None = None
+        self._ids: dict[int, str] = {}
+
+    def add(self, choice: int, events: Iterable[Event]) -> None:
+        self.read(tuple(events))
+
+    def read(self, events: Sequence[Event]) -> list[Change]:
+        for event in events:
+            if isinstance(event, UsageUpdate):
+                self._usage = event.usage
+            elif isinstance(event, Finish):
+                self._length = event.reason == "length"
+                if event.reason == "abort":
+                    self.failure = _ABORTED
+            elif isinstance(event, Failure):
+                self.failure = event
+        return self.blocks.read(events)
+
+    def close(self, status: str | None = None) -> list[Change]:
+        """The answer has ended: in its own time, or as `status` says."""
+        changes = self.blocks.close()
+        if self.status == "in_progress":
+            self.status = status or ("incomplete" if self._length else "completed")
+        return changes
+
+    def broke(self, error: Exception | Failure) -> None:
+        wire = encode_failure(error) if isinstance(error, Failure) else encode_error(error)
+        told = wire.body["error"]
+        self._error = {"code": told["code"], "message": told["message"]}
+        self.status = "failed"
+
+    def body(self) -> dict[str, Any]:
+        if self.status == "in_progress" and self._usage is not None and not self.failure:
+            self.close()
+        length = self.status == "incomplete" and self._length
+        return {
+            "id": self.id,
+            "object": "response",
+            "created_at": self._created,
+            "status": self.status,
+            "error": self._error,
+            "incomplete_details": {"reason": "max_output_tokens"} if length else None,
+            "model": self._request.chat.model,
+            "output": [self.item(block) for block in self.blocks.all],
+            "usage": None if self._usage is None else encode_usage(self._usage),
+            "service_tier": "default",
+            "top_logprobs": 0,
+            **self._request.echo,
+        }
+
+    def begun(self) -> dict[str, Any]:
+        return {**self.body(), "output": [], "usage": None}
+
+    def item_id(self, block: Block) -> str:
+        if block.index not in self._ids:
+            prefix = "ctc" if self.is_custom(block) else _PREFIX[block.kind]
+            self._ids[block.index] = f"{prefix}_{secrets.token_hex(20)}"
+        return self._ids[block.index]
+
+    def is_custom(self, block: Block) -> bool:
+        return block.kind == "call" and block.name in self._request.custom
+
+    def item(self, block: Block, *, opening: bool = False) -> dict[str, Any]:
+        """A block as an item of the output; `opening`: before its first word."""
+        status = "in_progress" if opening else "completed" if block.whole else "incomplete"
+        if block.kind == "reasoning":
+            summary = [] if opening else [{"type": "summary_text", "text": block.text}]
+            item: dict[str, Any] = {"id": self.item_id(block), "type": "reasoning", "summary": summary}
+            if self._request.encrypted:
+                item["encrypted_content"] = None if opening else self._seal(block.text)
+            return item
+        if block.kind == "text":
+            content = [] if opening else [text_part(block.text)]
+            return {
+                "id": self.item_id(block),
+                "type": "message",
+                "role": "assistant",
+                "status": status,
+                "content": content,
+            }
+        if not block.call_id:
+            block.call_id = f"call_{secrets.token_hex(12)}"
+        call = {
+            "id": self.item_id(block),
+            "status": status,
+            "call_id": block.call_id,
+            "name": block.name,
+        }
+        if self.is_custom(block):
+            return {**call, "type": "custom_tool_call", "input": "" if opening else custom_input(block)}
+        arguments = "" if opening else (block.text or "{}")
+        return {**call, "type": "function_call", "arguments": arguments}
+
+
+class ResponseEvents:
+    """Encodes one streamed answer. `response` is what it amounts to, also while it grows."""
+
+    keep_alive = KEEP_ALIVE
+
+    def __init__(self, request: ResponsesRequest, seal: Sealing, *, response_id: str | None = None):
+        self.response = ResponseObject(request, seal, response_id=response_id)
+        self._number = 0
+        self._started = False
+        self._broken = False
+
+    def encode(self, choice: int, events: Sequence[Event]) -> bytes:
+        if self._broken:
+            return b""
+        frames = [self._start()]
+        for change in self.response.read(events):
+            frames += self._frames(change)
+        if self.response.failure:
+            frames.append(self._break(self.response.failure))
+        return b"".join(frames)
+
+    def fail(self, error: Exception) -> bytes:
+        return b"" if self._broken else self._start() + self._break(error)
+
+    def end(self) -> bytes:
+        if self._broken:
+            return b""
+        frames = [self._start()]
+        for change in self.response.close():
+            frames += self._frames(change)
+        frames.append(self._event(f"response.{self.response.status}", response=self.response.body()))
+        return b"".join(frames)
+
+    def _start(self) -> bytes:
+        if self._started:
+            return b""
+        self._started = True
+        begun = self.response.begun()
+        return self._event("response.created", response=begun) + self._event(
+            "response.in_progress", response=begun
+        )
+
+    def _break(self, error: Exception | Failure) -> bytes:
+        self._broken = True
+        self.response.broke(error)
+        return self._event("response.failed", response=self.response.body())
+
+    def _frames(self, change: Change) -> list[bytes]:
+        block = change.block
+        at: dict[str, Any] = {"output_index": block.index, "item_id": self.response.item_id(block)}
+        match change:
+            case Opened():
+                return [
+                    self._event(
+                        "response.output_item.added",
+                        output_index=block.index,
+                        item=self.response.item(block, opening=True),
+                    ),
+                    *self._opened(block, at),
+                ]
+            case Grown():
+                return self._grown(block, change.text, at)
+            case Closed():
+                return [
+                    *self._closed(block, at),
+                    self._event(
+                        "response.output_item.done",
+                        output_index=block.index,
+                        item=self.response.item(block),
+                    ),
+                ]
+
+    def _opened(self, block: Block, at: dict[str, Any]) -> list[bytes]:
+        if block.kind == "text":
+            return [self._event("response.content_part.added", **at, content_index=0, part=text_part(""))]
+        if block.kind == "reasoning":
+            part = {"type": "summary_text", "text": ""}
+            return [self._event("response.reasoning_summary_part.added", **at, summary_index=0, part=part)]
+        return []
+
+    def _grown(self, block: Block, text: str, at: dict[str, Any]) -> list[bytes]:
+        if block.kind == "text":
+            return [self._event("response.output_text.delta", **at, content_index=0, delta=text, logprobs=[])]
+        if block.kind == "reasoning":
+            return [self._event("response.reasoning_summary_text.delta", **at, summary_index=0, delta=text)]
+        if self.response.is_custom(block):
+            return []
+        return [self._event("response.function_call_arguments.delta", **at, delta=text)]
+
+    def _closed(self, block: Block, at: dict[str, Any]) -> list[bytes]:
+        text = block.text
+        if block.kind == "text":
+            done = self._event("response.output_text.done", **at, content_index=0, text=text, logprobs=[])
+            part = self._event("response.content_part.done", **at, content_index=0, part=text_part(text))
+            return [done, part]
+        if block.kind == "reasoning":
+            summary = {"type": "summary_text", "text": text}
+            return [
+                self._event("response.reasoning_summary_text.done", **at, summary_index=0, text=text),
+                self._event("response.reasoning_summary_part.done", **at, summary_index=0, part=summary),
+            ]
+        if self.response.is_custom(block):
+            given = custom_input(block)
+            return [
+                self._event("response.custom_tool_call_input.delta", **at, delta=given),
+                self._event("response.custom_tool_call_input.done", **at, input=given),
+            ]
+        return [
+            self._event(
+                "response.function_call_arguments.done", **at, name=block.name, arguments=text or "{}"
+            )
+        ]
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        data = {"type": kind, "sequence_number": self._number, **fields}
+        self._number += 1
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(data))
+
+
+def text_part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def custom_input(block: Block) -> str:
+    """The text within our JSON wrapping; what broke off is shown as it came."""
+    try:
+        wrapped = msgspec.json.decode(block.text or "{}")
+    except (ValueError, RecursionError):
+        return block.text
+    given = wrapped.get(INPUT) if isinstance(wrapped, dict) else None
+    return given if isinstance(given, str) else block.text
+
+
+def encode_usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cache_read},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.output_reasoning},
+        "total_tokens": usage.total_tokens,
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from openglm.messages import Event, Failure
@@ -35,7 +35,18 @@ class Answer(Protocol):
 class EventStream:
     """The response that streams an Answer. Headers go out at once, before the first token."""
 
-    def __init__(self, answer: Answer, encoder: AnswerStream, *, keep_alive_s: float = KEEP_ALIVE_S):
+    def __init__(
+        self,
+        answer: Answer,
+        encoder: AnswerStream,
+        *,
+        keep_alive_s: float = KEEP_ALIVE_S,
+        headers: Mapping[str, str] | None = None,
+    ):
+        self._headers = [
+            *_HEADERS,
+            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()),
+        ]
         self._answer = answer
         self._encoder = encoder
         self._keep_alive_s = keep_alive_s
@@ -44,7 +55,7 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         keeping = None
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await send({"type": "http.response.start", "status": 200, "headers": self._headers})
             self._sent_at = asyncio.get_running_loop().time()
             keeping = asyncio.create_task(self._keep_alive(send))
             try:

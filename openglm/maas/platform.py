@@ -26,6 +26,7 @@ from openglm.maas.models import Models
 from openglm.maas.moderation import Moderator, NoModeration, WordList
 from openglm.maas.money import Billing, Budgets, Plans, Prices, Wallet
 from openglm.maas.outbound import Fetched, GuardedSession
+from openglm.maas.responses import Responses
 from openglm.maas.search import LocalIndex, SearchEngine, SearxngEngine
 from openglm.maas.secrets import Secrets, redact_logs
 from openglm.maas.servers import Servers
@@ -86,6 +87,7 @@ class Platform:
             self.database, self.files, Errands(self, batch=True).run, node_id=node_id, clock=clock
         )
         self.tasks = Tasks(self.database, Errands(self, batch=False).run, node_id=node_id, clock=clock)
+        self.responses = Responses(self.database, node_id=node_id, clock=clock)
         self._going_on: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
@@ -102,6 +104,7 @@ class Platform:
             await self.servers.start()
         await self.batches.start()
         await self.tasks.start()
+        await self.responses.start()
 
     async def stop(self) -> None:
         """Write every bill that is still open, then close what was opened."""
@@ -109,6 +112,7 @@ class Platform:
         await self.batches.stop()
         await self.tasks.stop()
         await self.settled(STOP_S)
+        await self.responses.stop()
         await self.servers.stop()
         self.router.stop()
         await self.channels.stop()

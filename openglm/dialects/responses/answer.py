@@ -74,8 +74,6 @@ class ResponseObject:
         self.status = "failed"
 
     def body(self) -> dict[str, Any]:
-        if self.status == "in_progress" and self._usage is not None and not self.failure:
-            self.close()
         length = self.status == "incomplete" and self._length
         return {
             "id": self.id,

@@ -14,7 +14,7 @@ from openglm.errors import NotOffered
 from openglm.maas import moderation
 from openglm.maas.batches import routes as batches
 from openglm.maas.files import routes as files
-from openglm.maas.gateway import anthropic, later, monitor, openai, zhipu
+from openglm.maas.gateway import anthropic, later, monitor, openai, responses, zhipu
 from openglm.maas.gateway.call import Surface
 from openglm.maas.gateway.endpoint import RequestHandler, error_response, json_response, wrapped
 from openglm.maas.gateway.surfaces import BY_WORD, ENVELOPE, OPENAI, ZHIPU
@@ -41,7 +41,7 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
         return wrapped(platform, BY_WORD[word], handler)
 
     routes: list[BaseRoute] = [Route("/health", _health)]
-    for part in (openai, zhipu, anthropic, monitor, later):
+    for part in (openai, responses, zhipu, anthropic, monitor, later):
         routes += part.routes(platform)
     for room in (files, batches, tasks, search, moderation):
         routes += room.routes(platform, wrap)

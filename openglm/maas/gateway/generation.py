@@ -39,10 +39,12 @@ async def open_exchange(
     request: ChatRequest | CompletionRequest,
     *,
     client_request_id: str | None = None,
+    affinity: str | None = None,
 ) -> Exchange:
     """Admit a request and start its answer; raises what refuses it, charged with nothing.
 
-    `client_request_id`: the caller's own name for it, of which no two may run or have been answered.
+    `client_request_id`: the caller's own name for it, of which no two may run or have been answered;
+    `affinity`: what it calls its conversation, so that cached prefixes are met again.
     """
     request = known(platform, call, request)
     if isinstance(request, ChatRequest):
@@ -59,7 +61,10 @@ async def open_exchange(
         )
         try:
             answer = await platform.router.stream(
-                request, request_id=call.request_id, affinity=call.affinity, tenant=call.caller.org_id
+                request,
+                request_id=call.request_id,
+                affinity=f"{call.caller.org_id}:{affinity[:200]}" if affinity else call.affinity,
+                tenant=call.caller.org_id,
             )
         except BaseException:
             platform.go_on(platform.billing.void(hold))

@@ -1,0 +1,183 @@
+"""Where responses are kept: a row for each, a conversation as a chain of rows.
+
+A chain that is continued stays as long as its newest turn. Old rows are deleted some at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from openglm.errors import Conflict, NotFound, OpenGLMError
+from openglm.maas.database import Database, Transaction
+from openglm.maas.ids import Clock, wall_clock
+
+logger = logging.getLogger(__name__)
+
+KEEP_MS = 7 * 86_400_000
+LONGEST_CHAIN = 1_000
+FORGET_EVERY_S = 600.0
+AT_ONCE = 500
+RUNNING = ("queued", "in_progress")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    body: dict[str, Any]
+    items: list[dict[str, Any]]
+    previous_id: str | None
+
+
+class Responses:
+    def __init__(self, database: Database, *, node_id: str, clock: Clock = wall_clock):
+        self._database = database
+        self._node_id = node_id
+        self._clock = clock
+        self._forgetting: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Say of those that a dead server left running that they failed, and forget old ones from now on."""
+        await self._database.write(self._fail_orphans)
+        self._forgetting = asyncio.create_task(self._keep_forgetting(), name="responses")
+
+    async def stop(self) -> None:
+        if self._forgetting:
+            self._forgetting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._forgetting
+
+    async def save(
+        self,
+        org_id: str,
+        body: Mapping[str, Any],
+        items: Sequence[Mapping[str, Any]],
+        previous_id: str | None,
+    ) -> None:
+        """Keep a response, or its newest state. One that was cancelled or deleted meanwhile stays so."""
+        values = {
+            "id": body["id"],
+            "org": org_id,
+            "previous": previous_id,
+            "node": self._node_id,
+            "status": body["status"],
+            "body": msgspec.json.encode(body),
+            "items": msgspec.json.encode(items),
+            "expires": self._clock() + KEEP_MS,
+        }
+        await self._database.write(
+            lambda t: t.run(
+                "INSERT INTO response (id, org_id, previous_id, node_id, status, body, items, expires_at)"
+                " VALUES (:id, :org, :previous, :node, :status, :body, :items, :expires)"
+                " ON CONFLICT (id) DO NOTHING",
+                **values,
+            ),
+            durable=True,
+        )
+
+    async def finish(self, org_id: str, body: Mapping[str, Any]) -> bool:
+        """The end of one that was saved while it ran; False if it was cancelled or deleted meanwhile."""
+        changed = await self._database.write(
+            lambda t: t.run(
+                "UPDATE response SET status = :status, body = :body WHERE id = :id AND org_id = :org"
+                " AND status IN ('queued', 'in_progress')",
+                status=body["status"],
+                body=msgspec.json.encode(body),
+                id=body["id"],
+                org=org_id,
+            ),
+            durable=True,
+        )
+        return bool(changed)
+
+    async def get(self, org_id: str, response_id: str) -> Kept:
+        row = await self._database.read_one(
+            "SELECT * FROM response WHERE id = :id AND org_id = :org AND expires_at > :now",
+            id=response_id,
+            org=org_id,
+            now=self._clock(),
+        )
+        if row is None:
+            raise NotFound(f"there is no response {response_id[:80]!r}", hint="they are kept for 7 days")
+        body = msgspec.json.decode(row["body"])
+        return Kept({**body, "status": row["status"]}, msgspec.json.decode(row["items"]), row["previous_id"])
+
+    async def chain(self, org_id: str, response_id: str) -> list[dict[str, Any]]:
+        """All items of a conversation up to and with a response, oldest first."""
+        turns: list[list[dict[str, Any]]] = []
+        ids: list[str] = []
+        at: str | None = response_id
+        while at is not None:
+            if len(ids) == LONGEST_CHAIN:
+                raise Conflict(
+                    f"the conversation has more than {LONGEST_CHAIN} turns", hint="start a new one"
+                )
+            kept = await self.get(org_id, at)
+            if kept.body["status"] in RUNNING:
+                raise Conflict(f"the response {at} has not ended yet", hint="wait for it, or cancel it")
+            turns.append([*kept.items, *kept.body["output"]])
+            ids.append(at)
+            at = kept.previous_id
+        until = self._clock() + KEEP_MS
+
+        def prolong(transaction: Transaction) -> None:
+            transaction.many(
+                "UPDATE response SET expires_at = :until WHERE id = :id",
+                [{"id": name, "until": until} for name in sorted(ids)],
+            )
+
+        await self._database.write(prolong)
+        return [item for turn in reversed(turns) for item in turn]
+
+    async def delete(self, org_id: str, response_id: str) -> None:
+        await self.get(org_id, response_id)
+        await self._database.write(
+            lambda t: t.run(
+                "DELETE FROM response WHERE id = :id AND org_id = :org", id=response_id, org=org_id
+            ),
+            durable=True,
+        )
+
+    async def cancel(self, org_id: str, response_id: str) -> Kept:
+        """Mark one that runs as cancelled; one that has ended stays as it is."""
+        kept = await self.get(org_id, response_id)
+        if kept.body["status"] in RUNNING:
+            body = {**kept.body, "status": "cancelled"}
+            await self.finish(org_id, body)
+        return await self.get(org_id, response_id)
+
+    async def forget_old(self) -> int:
+        """Delete what is past its days."""
+        forgotten = 0
+        while True:
+            gone = await self._database.write(
+                lambda t: t.run(
+                    "DELETE FROM response WHERE id IN"
+                    " (SELECT id FROM response WHERE expires_at <= :now ORDER BY id LIMIT :most)",
+                    now=self._clock(),
+                    most=AT_ONCE,
+                )
+            )
+            forgotten += gone
+            if gone < AT_ONCE:
+                return forgotten
+
+    def _fail_orphans(self, transaction: Transaction) -> None:
+        transaction.run(
+            "UPDATE response SET status = 'failed' WHERE status IN ('queued', 'in_progress')"
+            " AND node_id NOT IN (SELECT id FROM money_node WHERE lease_until > :now)",
+            now=self._clock(),
+        )
+
+    async def _keep_forgetting(self) -> None:
+        while True:
+            await asyncio.sleep(FORGET_EVERY_S)
+            try:
+                await self.forget_old()
+            except OpenGLMError as error:
+                logger.warning("old responses could not be deleted: %s", error.message)

@@ -22,6 +22,7 @@ VERBS = {
     "models": ("models:models", "List the models that are known and those that are here."),
     "convert": ("convert:convert", "Write any checkpoint we read as a published-layout folder."),
     "quantize": ("convert:quantize", "Write a smaller copy of a checkpoint: int8 or int4 weights."),
+    "admin": ("admin:admin", "Look after a platform: users, keys, money, limits, models, channels, backups."),
     "doctor": ("doctor:doctor", "Say what this machine has, what will be used, and what to fix."),
 }
 

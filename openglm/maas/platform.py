@@ -119,6 +119,10 @@ class Platform:
         await self.models.stop()
         await self.billing.stop()
         await self.limits.stop()
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of files and connections; all that one has to do who never started it."""
         await self.client.close()
         await self._web.close()
         await self._operators_web.close()

@@ -1,0 +1,86 @@
+"""`glm admin` from the first user to the last backup, over one data folder."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from openglm.cli import run
+
+PASSWORD = "a long and odd passphrase"
+
+
+@pytest.fixture
+def admin(tmp_path: Path, capsys, monkeypatch):
+    """Runs `glm admin …` and gives its JSON, or its exit code and errors where it fails."""
+    secret = tmp_path / "password"
+    secret.write_text(PASSWORD + "\n")
+    data = tmp_path / "data"
+
+    def call(*words: str, fails: bool = False):
+        code = run(["admin", *words, "--data", str(data), *([] if fails else ["--json"])])
+        told = capsys.readouterr()
+        if fails:
+            assert code != 0
+            return told.err
+        assert code == 0, told.err
+        return json.loads(told.out) if told.out.strip() else None
+
+    call.secret = secret
+    call.data = data
+    return call
+
+
+def test_a_platform_is_set_up_from_nothing(admin):
+    admin("user", "add", "ann@example.com", "--password-file", str(admin.secret))
+    made = admin("key", "create", "laptop", "--models", "glm*", "--days", "30")
+    assert made["key"].startswith("key_")
+    (listed,) = admin("key", "list")
+    assert listed["name"] == "laptop"
+    assert made["key"].split(".")[1] not in json.dumps(listed)
+    assert admin("wallet", "top-up", "12.50", "--once", "a")["balance"] == "12.5"
+    assert admin("wallet", "top-up", "12.50", "--once", "a")["balance"] == "12.5"
+    admin("price", "set", "glm", "--input", "0.60", "--cached", "0.11", "--output", "2.20")
+    assert admin("price", "list")[0]["cached"] == 0.11
+    assert {plan["plan"] for plan in admin("plan", "list")} == {"lite", "pro", "max"}
+    admin("plan", "subscribe", "lite")
+    admin("budget", "set", "5", "--period", "month")
+    assert admin("budget", "list")[0]["limit"] == "5"
+    admin("limit", "set", "--model", "glm*", "--concurrency", "8")
+    assert admin("limit", "list")[0]["concurrency"] == 8
+    admin("channel", "add", "east", "https://models.example/v1", "--models", "glm=GLM-4")
+    (channel,) = admin("channel", "list")
+    assert (channel["address"], channel["models"]) == ("https://models.example", "glm")
+    admin("channel", "state", "east", "draining")
+    admin("model", "add", "sonnet", "--alias-of", "glm")
+    assert admin("model", "list")[0]["alias_of"] == "glm"
+    assert admin("usage") == []
+    assert admin("verify")["unbalanced transactions"] == 0
+    admin("key", "revoke", made["id"])
+    assert admin("key", "list")[0]["revoked"]
+
+
+def test_what_was_backed_up_comes_back(admin, tmp_path):
+    admin("user", "add", "ann@example.com", "--password-file", str(admin.secret))
+    archive = tmp_path / "monday.tar"
+    admin("backup", str(archive))
+    again = tmp_path / "again"
+    assert run(["admin", "restore", str(archive), "--data", str(again)]) == 0
+    users = sqlite3.connect(again / "openglm.db").execute("SELECT email FROM app_user").fetchall()
+    assert users == [("ann@example.com",)]
+
+
+def test_what_cannot_be_done_is_said_in_words(admin):
+    assert "no organisation" in admin("wallet", "show", fails=True)
+    admin("user", "add", "ann@example.com", "--password-file", str(admin.secret))
+    assert "already" in admin(
+        "user", "add", "ann@example.com", "--password-file", str(admin.secret), fails=True
+    )
+    assert "no terminal" in admin("user", "add", "bob@example.com", fails=True)
+    assert "amount" in admin("wallet", "top-up", "a lot", fails=True)
+    assert "no user" in admin("user", "disable", "nobody@example.com", fails=True)
+    admin("user", "add", "bob@example.com", "--password-file", str(admin.secret))
+    assert "--org" in admin("wallet", "show", fails=True)

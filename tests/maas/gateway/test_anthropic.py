@@ -12,30 +12,16 @@ import anthropic
 import httpx
 import pytest
 
-from openglm.maas.gateway import anthropic as routes
-from openglm.maas.gateway import create_app
 from openglm.maas.identity import Keys
 from openglm.maas.limits import Rule
-from tests.maas.gateway import conftest
 from tests.maas.gateway.conftest import YUAN, House
 from tests.maas.gateway.test_bills import price
 
 PATH = "/api/anthropic/v1/messages"
 
 
-@pytest.fixture(autouse=True)
-def _mounted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def app(platform):
-        made = create_app(platform)
-        if not any(getattr(route, "path", "") == PATH for route in made.routes):
-            made.router.routes[:0] = routes.routes(platform)
-        return made
-
-    monkeypatch.setattr(conftest, "create_app", app)
-
-
 @pytest.fixture
-def client(_mounted: None, house: House) -> Iterator[anthropic.Anthropic]:
+def client(house: House) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(base_url=f"{house.url}/api/anthropic", api_key=house.key, max_retries=0) as made:
         yield made
 

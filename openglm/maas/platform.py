@@ -25,6 +25,7 @@ from openglm.maas.limits import Limits
 from openglm.maas.models import Models
 from openglm.maas.moderation import Moderator, NoModeration, WordList
 from openglm.maas.money import Billing, Budgets, Plans, Prices, Wallet
+from openglm.maas.operate.metrics import GatewayMetrics
 from openglm.maas.outbound import Fetched, GuardedSession
 from openglm.maas.responses import Responses
 from openglm.maas.search import LocalIndex, SearchEngine, SearxngEngine
@@ -87,6 +88,7 @@ class Platform:
             self.database, self.files, Errands(self, batch=True).run, node_id=node_id, clock=clock
         )
         self.tasks = Tasks(self.database, Errands(self, batch=False).run, node_id=node_id, clock=clock)
+        self.metrics = GatewayMetrics()
         self.responses = Responses(self.database, node_id=node_id, clock=clock)
         self._going_on: set[asyncio.Task[Any]] = set()
         self._stopping = False

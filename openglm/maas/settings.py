@@ -28,6 +28,7 @@ class Settings:
     currency: str = "CNY"  # of the wallet and of all prices
     sign_up: Literal["open", "invitation", "closed"] = "open"  # the first user always can
     jwt_keys: bool = True  # Zhipu's signed tokens beside raw keys
+    metrics_token: str = ""  # lets Prometheus read /metrics from elsewhere; from this machine it needs none
     search_url: str = ""  # of a SearXNG; default: the index in the data folder
 
     @property
@@ -56,7 +57,11 @@ def read_settings(data: Path | None = None) -> Settings:
             f"cannot use {folder} as the data folder: {error.strerror}", hint="name another one with --data"
         ) from error
     given = _file(folder / "platform.toml")
-    for name, variable in (("database_url", "OPENGLM_DATABASE_URL"), ("blobs_url", "OPENGLM_BLOBS_URL")):
+    for name, variable in (
+        ("database_url", "OPENGLM_DATABASE_URL"),
+        ("blobs_url", "OPENGLM_BLOBS_URL"),
+        ("metrics_token", "OPENGLM_METRICS_TOKEN"),
+    ):
         if value := os.environ.get(variable):
             given[name] = value
     settings = Settings(data=folder, **given)

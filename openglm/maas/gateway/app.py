@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from openglm.asgi.page import create_page
-from openglm.errors import NotOffered
-from openglm.maas import moderation
+from openglm.errors import NotOffered, Unauthorized
+from openglm.maas import door, moderation
 from openglm.maas.batches import routes as batches
 from openglm.maas.files import routes as files
 from openglm.maas.gateway import anthropic, later, monitor, openai, responses, zhipu
@@ -19,7 +19,9 @@ from openglm.maas.gateway.call import Surface
 from openglm.maas.gateway.endpoint import RequestHandler, error_response, json_response, wrapped
 from openglm.maas.gateway.surfaces import BY_WORD, ENVELOPE, OPENAI, ZHIPU
 from openglm.maas.ids import new_id
+from openglm.maas.operate.metrics import CONTENT_TYPE
 from openglm.maas.search import routes as search
+from openglm.maas.secrets import same
 from openglm.maas.tasks import routes as tasks
 
 if TYPE_CHECKING:
@@ -40,7 +42,17 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     def wrap(word: str, handler: RequestHandler) -> RequestHandler:
         return wrapped(platform, BY_WORD[word], handler)
 
-    routes: list[BaseRoute] = [Route("/health", _health)]
+    async def metrics(request: Request) -> Response:
+        given = (door.credential(request.scope) or "").removeprefix("Bearer ")
+        token = platform.settings.metrics_token
+        if not door.is_local(request.scope) and not (token and same(given, token)):
+            raise Unauthorized("metrics are for this machine, or for the operator's token", reason="rejected")
+        return Response(platform.metrics.text(), media_type=CONTENT_TYPE)
+
+    routes: list[BaseRoute] = [
+        Route("/health", _health),
+        Route("/metrics", wrapped(platform, OPENAI, metrics)),
+    ]
     for part in (openai, responses, zhipu, anthropic, monitor, later):
         routes += part.routes(platform)
     for room in (files, batches, tasks, search, moderation):

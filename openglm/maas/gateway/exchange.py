@@ -128,7 +128,7 @@ class Exchange:
             if usage is None or not (self._whole or self._produced or usage.completion_tokens):
                 await billing.void(self._hold)
                 return
-            await billing.settle(
+            receipt = await billing.settle(
                 self._hold,
                 usage,
                 status="ok" if self._whole else "partial",
@@ -137,10 +137,14 @@ class Exchange:
                 duration_ms=self._platform.clock() - self._call.received_ms,
                 also=self._also,
             )
+            self._platform.metrics.settled(self._request.model, receipt)
         except Exception as error:
             # The hold stays open and its checkpoint stands: the reaper settles it.
             logger.error("request %s is not settled yet", self._call.request_id, exc_info=error)
         finally:
+            self._platform.metrics.answered(
+                self._call.surface.name, self._request.model, self._whole, self._first_token_ms
+            )
             if self._slot:
                 self._slot.leave(self._usage.total_tokens if self._usage else 0)
 

@@ -111,7 +111,9 @@ async def embed(
                 await platform.billing.void(hold)
                 raise
             kept = also(vectors, tokens) if also else None
-            await platform.billing.settle(hold, Usage(input_uncached=tokens), status="ok", also=kept)
+            usage = Usage(input_uncached=tokens)
+            receipt = await platform.billing.settle(hold, usage, status="ok", also=kept)
+            platform.metrics.settled(request.model, receipt)
             return vectors, tokens
         finally:
             if slot:

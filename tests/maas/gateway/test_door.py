@@ -60,3 +60,15 @@ def test_the_page_of_this_address_may_ask(empty):
     _, url = empty
     answer = httpx.post(f"{url}/v1/chat/completions", json=CHAT, headers={"origin": url})
     assert answer.status_code == 200
+
+
+def test_metrics_are_read_from_this_machine_or_with_the_operators_token(empty):
+    platform, url = empty
+    httpx.post(f"{url}/v1/chat/completions", json=CHAT)
+    assert b"openglm_" in httpx.get(f"{url}/metrics").content
+    far = {"x-forwarded-for": "203.0.113.9"}
+    assert httpx.get(f"{url}/metrics", headers=far).status_code == 401
+    object.__setattr__(platform.settings, "metrics_token", "scrape")
+    good, bad = ({**far, "authorization": f"Bearer {word}"} for word in ("scrape", "scrap"))
+    assert httpx.get(f"{url}/metrics", headers=good).status_code == 200
+    assert httpx.get(f"{url}/metrics", headers=bad).status_code == 401

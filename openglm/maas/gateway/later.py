@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from openglm.errors import NotOffered
 from openglm.maas.gateway.endpoint import wrapped
-from openglm.maas.gateway.surfaces import OPENAI, ZHIPU
+from openglm.maas.gateway.surfaces import ENVELOPE, OPENAI, ZHIPU
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -34,8 +34,14 @@ ZHIPU_PATHS = (
     "/api/paas/v4/videos/{rest:path}",
     "/api/paas/v4/fine_tuning/{rest:path}",
     "/api/paas/v4/realtime",
+    "/api/paas/v4/rerank",
+    "/api/paas/v4/knowledge",
+    "/api/paas/v4/knowledge/{rest:path}",
+    "/api/paas/v4/document",
+    "/api/paas/v4/document/{rest:path}",
     "/api/agent/managed/v1/{rest:path}",
 )
+ENVELOPE_PATHS = ("/api/llm-application/open/{rest:path}",)
 OPENAI_PATHS = (
     "/v1/images/{rest:path}",
     "/v1/audio/{rest:path}",
@@ -66,6 +72,6 @@ def routes(platform: Platform) -> list[BaseRoute]:
 
     return [
         Route(path, wrapped(platform, surface, not_yet), methods=_ANY)
-        for surface, paths in ((ZHIPU, ZHIPU_PATHS), (OPENAI, OPENAI_PATHS))
+        for surface, paths in ((ZHIPU, ZHIPU_PATHS), (ENVELOPE, ENVELOPE_PATHS), (OPENAI, OPENAI_PATHS))
         for path in paths
     ]

@@ -1,4 +1,4 @@
-"""The tools that the platform works itself: what a search or a knowledge base finds is told to the model.
+"""The tools that the platform works itself: what a search finds is told to the model.
 
 Findings stand before the question, in the words of the caller's own template where there is one. They are
 charged as tools; that the model then reads them is charged as input, like every other word of the prompt.
@@ -15,10 +15,10 @@ from openglm.maas.moderation import refuse_unsafe
 from openglm.maas.search import shapes
 from openglm.maas.search.engine import Query
 from openglm.maas.search.routes import charged
-from openglm.messages import ChatRequest, Message, TextPart
+from openglm.messages import ChatRequest, Message
 
 if TYPE_CHECKING:
-    from openglm.dialects.zhipu import Retrieval, WebSearch, ZhipuRequest
+    from openglm.dialects.zhipu import WebSearch, ZhipuRequest
     from openglm.maas.gateway.call import Call
     from openglm.maas.platform import Platform
 
@@ -39,7 +39,10 @@ async def with_findings(
     call.caller.may_use(chat.model)
     hits: list[dict[str, Any]] = []
     if tools.retrieval:
-        chat = await _retrieved(platform, call, chat, tools.retrieval)
+        raise NotOffered(
+            "knowledge bases are not offered by this platform yet",
+            hint="put what the model must know into the messages",
+        )
     if tools.web_search:
         chat, hits = await _searched(platform, call, chat, tools.web_search)
     return chat, hits
@@ -78,16 +81,6 @@ async def _searched(
     return _before_question(chat, told), hits
 
 
-async def _retrieved(platform: Platform, call: Call, chat: ChatRequest, wanted: Retrieval) -> ChatRequest:
-    from openglm.maas.knowledge import passages_prompt
-
-    question = question_of(chat)
-    passages = await platform.knowledge.retrieve(call.caller, [wanted.knowledge_id], question)
-    if not passages:
-        return chat
-    return _replaced_question(chat, passages_prompt(wanted.prompt_template, passages, question))
-
-
 def question_of(chat: ChatRequest) -> str:
     for message in reversed(chat.messages):
         if message.role == "user" and message.text:
@@ -99,13 +92,6 @@ def _before_question(chat: ChatRequest, text: str) -> ChatRequest:
     at = _question_at(chat)
     told = Message.of("system", text)
     return replace(chat, messages=(*chat.messages[:at], told, *chat.messages[at:]))
-
-
-def _replaced_question(chat: ChatRequest, text: str) -> ChatRequest:
-    at = _question_at(chat)
-    others = tuple(part for part in chat.messages[at].parts if not isinstance(part, TextPart))
-    asked = replace(chat.messages[at], parts=(TextPart(text), *others))
-    return replace(chat, messages=(*chat.messages[:at], asked, *chat.messages[at + 1 :]))
 
 
 def _question_at(chat: ChatRequest) -> int:

@@ -311,7 +311,8 @@ def main() -> None:
         "memory MB",
         "ready s",
     ):
-        ratio = theirs[figure] / mine[figure] if mine[figure] else float("nan")
+        more, less = (mine, theirs) if figure == "paced share" else (theirs, mine)
+        ratio = more[figure] / less[figure] if less[figure] else float("nan")
         goal = GOALS.get(figure, "")
         print(f"{figure:14}{mine[figure]:10.3f}{theirs[figure]:10.3f}{ratio:8.1f}{goal:>8}")
     return None

@@ -44,7 +44,7 @@ def test_a_command_of_the_readme_runs(desk, smollm2, command):
     done = subprocess.run(
         [*GLM, *arguments],
         cwd=desk,
-        input="/exit\n",
+        input="correct horse battery staple\n" if "--password-file" in arguments else "/exit\n",
         capture_output=True,
         text=True,
         timeout=250,

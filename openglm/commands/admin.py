@@ -41,7 +41,9 @@ for group in (user, key, wallet, price, plan, budget, limit, channel, model):
     admin.command(group)
 
 Org = Annotated[str | None, Parameter(help="id or name; not needed while there is one organisation")]
-PasswordFile = Annotated[Path | None, Parameter(help="file with the password; - is standard input")]
+PasswordFile = Annotated[
+    Path | None, Parameter(help="file with the password; - is standard input", allow_leading_hyphen=True)
+]
 Amount = Annotated[str, Parameter(help="in the platform's currency, as 12.50")]
 
 

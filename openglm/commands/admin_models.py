@@ -48,6 +48,7 @@ def add_channel(
         max_in_flight=max_in_flight,
     )
     office.run(lambda platform: platform.channels.put(made))
+    office.say({"channel": made.id, "address": made.base_url, "models": ", ".join(made.models)})
 
 
 @channel.command(name="list")

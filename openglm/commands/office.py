@@ -78,9 +78,11 @@ async def org_of(platform: Platform, wanted: str | None) -> Org:
     chosen = [org for org in found if wanted is None or wanted in (org.id, org.name)]
     if len(chosen) == 1:
         return chosen[0]
-    known = ", ".join(f"{org.name} ({org.id})" for org in found[:20]) or "none"
+    if not found:
+        raise NotFound("there is no organisation yet", hint="glm admin user add EMAIL makes the first one")
+    known = ", ".join(f"{org.name} ({org.id})" for org in found[:20])
     if not chosen:
-        raise NotFound(f"there is no organisation {wanted or ''!r}; known: {known}")
+        raise NotFound(f"there is no organisation {wanted!r}; known: {known}")
     raise InvalidRequest(f"say which organisation with --org: {known}", param="org")
 
 

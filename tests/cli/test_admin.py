@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
 from pathlib import Path
@@ -61,6 +62,12 @@ def test_a_platform_is_set_up_from_nothing(admin):
     assert admin("verify")["unbalanced transactions"] == 0
     admin("key", "revoke", made["id"])
     assert admin("key", "list")[0]["revoked"]
+
+
+def test_a_password_comes_from_standard_input(admin, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(PASSWORD + "\n"))
+    admin("user", "add", "ann@example.com", "--password-file", "-")
+    assert [user["email"] for user in admin("user", "list")] == ["ann@example.com"]
 
 
 def test_what_was_backed_up_comes_back(admin, tmp_path):

@@ -17,10 +17,11 @@ from openglm.maas.batches import Batches
 from openglm.maas.blobs import open_blobs
 from openglm.maas.database import open_database
 from openglm.maas.files import Files
-from openglm.maas.gateway.rows import Errands
+from openglm.maas.gateway.rows import Errands, Vectors
 from openglm.maas.household import Household
 from openglm.maas.identity import Accounts, Audit, Caller, Keys, Sessions
 from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.knowledge import Knowledge
 from openglm.maas.limits import Limits
 from openglm.maas.models import Models
 from openglm.maas.moderation import Moderator, NoModeration, WordList
@@ -83,7 +84,17 @@ class Platform:
         self._index: LocalIndex | None = None
         self.search: SearchEngine = self._engine()
         node_id = self.billing.node_id
-        self.files = Files(self.database, open_blobs(settings.blobs), clock)
+        blobs = open_blobs(settings.blobs)
+        self.files = Files(self.database, blobs, clock)
+        self.knowledge = Knowledge(
+            self.database,
+            blobs,
+            embed=Vectors(self),
+            fetch=self.fetch,
+            offers=lambda caller, model: model in self.models_of(caller),
+            node_id=node_id,
+            clock=clock,
+        )
         self.batches = Batches(
             self.database, self.files, Errands(self, batch=True).run, node_id=node_id, clock=clock
         )
@@ -107,12 +118,14 @@ class Platform:
         await self.batches.start()
         await self.tasks.start()
         await self.responses.start()
+        await self.knowledge.start()
 
     async def stop(self) -> None:
         """Write every bill that is still open, then close what was opened."""
         self._stopping = True
         await self.batches.stop()
         await self.tasks.stop()
+        await self.knowledge.stop()
         await self.settled(STOP_S)
         await self.responses.stop()
         await self.servers.stop()

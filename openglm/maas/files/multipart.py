@@ -34,6 +34,15 @@ class Upload:
 @asynccontextmanager
 async def read_upload(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
     """The upload of a request; its spooled file is gone at the end."""
+    async with read_uploads(request, max_bytes, most=1, names=("file",)) as sent:
+        yield sent[0]
+
+
+@asynccontextmanager
+async def read_uploads(
+    request: Request, max_bytes: int, *, most: int, names: tuple[str, ...] = ("files", "file")
+) -> AsyncIterator[list[Upload]]:
+    """One to `most` files under one of the names, of `max_bytes` together; their spooled files go at the end."""
     from starlette.datastructures import UploadFile
     from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -50,7 +59,7 @@ async def read_upload(request: Request, max_bytes: int) -> AsyncIterator[Upload]
     parser = MultiPartParser(
         request.headers,
         _bounded(request, limit, max_bytes),
-        max_files=1,
+        max_files=most,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD,
     )
@@ -61,13 +70,13 @@ async def read_upload(request: Request, max_bytes: int) -> AsyncIterator[Upload]
             f"the upload cannot be read: {error.message}", code="invalid_multipart"
         ) from None
     try:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
+        files = [file for name in names for file in form.getlist(name) if isinstance(file, UploadFile)]
+        if not files:
             raise InvalidRequest(
-                "file must be an uploaded file, got nothing", param="file", code="missing_field"
+                f"{names[0]} must be an uploaded file, got nothing", param=names[0], code="missing_field"
             )
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        yield Upload(file.filename or "file", fields, file)
+        yield [Upload(file.filename or "file", fields, file) for file in files]
     finally:
         await form.close()
 

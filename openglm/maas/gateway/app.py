@@ -11,10 +11,10 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from openglm.asgi.page import create_page
 from openglm.errors import NotOffered, Unauthorized
-from openglm.maas import door, moderation
+from openglm.maas import door, knowledge, moderation
 from openglm.maas.batches import routes as batches
 from openglm.maas.files import routes as files
-from openglm.maas.gateway import anthropic, later, monitor, openai, responses, zhipu
+from openglm.maas.gateway import anthropic, later, monitor, openai, rerank, responses, zhipu
 from openglm.maas.gateway.call import Surface
 from openglm.maas.gateway.endpoint import RequestHandler, error_response, json_response, wrapped
 from openglm.maas.gateway.surfaces import BY_WORD, ENVELOPE, OPENAI, ZHIPU
@@ -53,10 +53,11 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
         Route("/health", _health),
         Route("/metrics", wrapped(platform, OPENAI, metrics)),
     ]
-    for part in (openai, responses, zhipu, anthropic, monitor, later):
+    for part in (openai, responses, zhipu, anthropic, monitor, rerank):
         routes += part.routes(platform)
-    for room in (files, batches, tasks, search, moderation):
+    for room in (files, batches, tasks, search, moderation, knowledge):
         routes += room.routes(platform, wrap)
+    routes += later.routes(platform)
     if page:
         routes.append(Mount("/", create_page()))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown})

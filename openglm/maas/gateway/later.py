@@ -34,11 +34,6 @@ ZHIPU_PATHS = (
     "/api/paas/v4/videos/{rest:path}",
     "/api/paas/v4/fine_tuning/{rest:path}",
     "/api/paas/v4/realtime",
-    "/api/paas/v4/rerank",
-    "/api/paas/v4/knowledge",
-    "/api/paas/v4/knowledge/{rest:path}",
-    "/api/paas/v4/document",
-    "/api/paas/v4/document/{rest:path}",
     "/api/agent/managed/v1/{rest:path}",
 )
 ENVELOPE_PATHS = ("/api/llm-application/open/{rest:path}",)

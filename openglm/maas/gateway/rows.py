@@ -6,7 +6,8 @@ errand that was paid for is not run again; what must be kept is kept in the tran
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,7 +26,7 @@ from openglm.maas.gateway.generation import collect, embed, open_exchange
 from openglm.maas.gateway.surfaces import OPENAI, ZHIPU
 from openglm.maas.gateway.tools import with_findings
 from openglm.maas.ids import new_id
-from openglm.messages import ChatRequest, CompletionRequest
+from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest
 
 if TYPE_CHECKING:
     from openglm.maas.database import Transaction
@@ -133,3 +134,35 @@ class Errands:
 
         await embed(self._platform, call, wanted, also=encoded)
         return body
+
+
+class Vectors:
+    """Vectors for knowledge bases: the road of embeddings, without a client on the line."""
+
+    def __init__(self, platform: Platform):
+        self._platform = platform
+
+    async def __call__(
+        self,
+        caller: Caller,
+        model: str,
+        texts: Sequence[str],
+        errand: str,
+        keep: Callable[[Transaction, list[array[float]]], None] | None = None,
+    ) -> list[array[float]]:
+        platform = self._platform
+        call = Call(
+            {"type": "http", "headers": [], "path": "/v4/embeddings"},
+            b"",
+            caller,
+            ZHIPU,
+            new_id("req", platform.clock()),
+            platform.clock(),
+            errand=errand,
+        )
+
+        def also(vectors: list[array[float]], tokens: int) -> Callable[[Transaction], None]:
+            return lambda transaction: keep(transaction, vectors) if keep else None
+
+        vectors, _ = await embed(platform, call, EmbeddingRequest(model, tuple(texts)), also=also)
+        return vectors

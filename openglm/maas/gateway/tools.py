@@ -6,19 +6,21 @@ charged as tools; that the model then reads them is charged as input, like every
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from openglm.errors import InvalidRequest, NotFound, NotOffered
+from openglm.maas.knowledge.retrieve import Question
 from openglm.maas.moderation import refuse_unsafe
 from openglm.maas.search import shapes
 from openglm.maas.search.engine import Query
 from openglm.maas.search.routes import charged
-from openglm.messages import ChatRequest, Message
+from openglm.messages import ChatRequest, Message, TextPart
 
 if TYPE_CHECKING:
-    from openglm.dialects.zhipu import WebSearch, ZhipuRequest
+    from openglm.dialects.zhipu import Retrieval, WebSearch, ZhipuRequest
     from openglm.maas.gateway.call import Call
     from openglm.maas.platform import Platform
 
@@ -39,10 +41,7 @@ async def with_findings(
     call.caller.may_use(chat.model)
     hits: list[dict[str, Any]] = []
     if tools.retrieval:
-        raise NotOffered(
-            "knowledge bases are not offered by this platform yet",
-            hint="put what the model must know into the messages",
-        )
+        chat = await _retrieved(platform, call, chat, tools.retrieval)
     if tools.web_search:
         chat, hits = await _searched(platform, call, chat, tools.web_search)
     return chat, hits
@@ -79,6 +78,27 @@ async def _searched(
     text = _cut(texts)
     told = told.replace("{{search_result}}", text) if "{{search_result}}" in told else f"{told}\n\n{text}"
     return _before_question(chat, told), hits
+
+
+async def _retrieved(platform: Platform, call: Call, chat: ChatRequest, wanted: Retrieval) -> ChatRequest:
+    """The spans that answer the question, in the caller's template, which may take the question's place."""
+    asked = question_of(chat)
+    found = await platform.knowledge.retrieve(call.caller, Question(asked[:1000]), [wanted.knowledge_id])
+    text = _cut([f"[{number}] {one.document}\n{one.text}" for number, one in enumerate(found, 1)])
+    told = wanted.prompt_template
+    if told is None:
+        knowledge = text or "Nothing was found that belongs to the question."
+        return _before_question(chat, f"Knowledge. Cite it by its marks where you use it.\n\n{knowledge}")
+    # One pass: what documents hold is never read as a template.
+    values = {"{{knowledge}}": text, "{{question}}": asked}
+    filled = re.sub(r"\{\{(?:knowledge|question)\}\}", lambda mark: values[mark[0]], told)
+    if "{{question}}" not in told:
+        return _before_question(chat, filled)
+    at = _question_at(chat)
+    message = chat.messages[at]
+    others = tuple(part for part in message.parts if not isinstance(part, TextPart))
+    message = replace(message, parts=(*others, TextPart(filled)))
+    return replace(chat, messages=(*chat.messages[:at], message, *chat.messages[at + 1 :]))
 
 
 def question_of(chat: ChatRequest) -> str:

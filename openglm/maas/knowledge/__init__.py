@@ -1,0 +1,6 @@
+"""Knowledge bases: documents are read, cut into exact spans, and found by their words and by their meaning."""
+
+from openglm.maas.knowledge.knowledge import Knowledge
+from openglm.maas.knowledge.routes import routes
+
+__all__ = ["Knowledge", "routes"]

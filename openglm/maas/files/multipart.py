@@ -42,7 +42,7 @@ async def read_upload(request: Request, max_bytes: int) -> AsyncIterator[Upload]
 async def read_uploads(
     request: Request, max_bytes: int, *, most: int, names: tuple[str, ...] = ("files", "file")
 ) -> AsyncIterator[list[Upload]]:
-    """One to `most` files under one of the names, of `max_bytes` together; their spooled files go at the end."""
+    """One to `most` files under one of the names, of `max_bytes` together; spooled files go at the end."""
     from starlette.datastructures import UploadFile
     from starlette.formparsers import MultiPartException, MultiPartParser
 

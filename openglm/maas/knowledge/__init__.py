@@ -1,4 +1,4 @@
-"""Knowledge bases: documents are read, cut into exact spans, and found by their words and by their meaning."""
+"""Knowledge bases: documents are read, cut into exact spans, and found by words and by meaning."""
 
 from openglm.maas.knowledge.knowledge import Knowledge
 from openglm.maas.knowledge.routes import routes

@@ -51,7 +51,7 @@ _TYPES = {
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
 }
-Keep = Callable[[Transaction, list[array[float]]], None]
+Keep = Callable[[Transaction, list["array[float]"]], None]
 
 
 class Embed(Protocol):

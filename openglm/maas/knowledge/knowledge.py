@@ -258,7 +258,7 @@ class Knowledge:
     async def documents(
         self, caller: Caller, base_id: str, *, page: int, size: int, word: str = ""
     ) -> tuple[list[Row], int]:
-        """One page of a base's documents whose names hold `word`, the newest first, and how many there are."""
+        """One page of a base's documents whose names hold `word`, newest first, and how many there are."""
         await self.base(caller, base_id)
         like = "%" + word.replace("!", "!!").replace("%", "!%").replace("_", "!_").lower() + "%"
         where = "FROM knowledge_document WHERE knowledge_id = :base AND lower(name) LIKE :name ESCAPE '!'"
@@ -318,7 +318,7 @@ class Knowledge:
         return await self._retriever.retrieve(caller, question, bases)
 
     def _model_of(self, caller: Caller, embedding_id: int) -> str | None:
-        """The model of an embedding id, where the caller may call it; without one, words alone are compared."""
+        """The model of an embedding id, where the caller may call it; else words alone are compared."""
         name = EMBEDDINGS[embedding_id]
         return name if self._offers(caller, name) else None
 

@@ -25,7 +25,7 @@ class Posted:
 
 
 def bm25(words: Sequence[str], documents: Sequence[Posted]) -> list[Numbers]:
-    """For each document the scores of its chunks, where 1 could only be reached with every word many times."""
+    """For each document the scores of its chunks, where 1 is only neared with every word many times."""
     scores = [np.zeros(len(document.lengths), np.float32) for document in documents]
     count = sum(len(document.lengths) for document in documents)
     if not count:

@@ -1,7 +1,7 @@
 """Reranking: how well each document answers a question.
 
 With a model that makes vectors, by cosine, billed as its embeddings; as `rerank`, where nothing else has that
-name, by words alone, billed as a tool.
+name, by words alone, which asks no model and costs nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.endpoint import Endpoint, json_response
 from openglm.maas.gateway.generation import embed
 from openglm.maas.gateway.surfaces import ZHIPU
-from openglm.maas.search.routes import charged
 from openglm.messages import EmbeddingRequest
 
 if TYPE_CHECKING:
@@ -77,8 +76,7 @@ async def _scores(
         from openglm.maas.knowledge.scoring import lexical
 
         call.caller.may_use(model)
-        async with charged(platform, call.caller, BY_WORDS, call.request_id):
-            return lexical(question, documents), 0
+        return lexical(question, documents), 0
     vectors, tokens = await embed(platform, call, EmbeddingRequest(model, (question, *documents)))
     import numpy as np
 

@@ -20,9 +20,10 @@ MAX_QUERY_TERMS = 64
 MAX_COUNT = 255  # of one term in one chunk
 # Words of questions, which say nothing of what is asked about.
 _ASIDE = frozenset(
-    """a an and any are as at be by can could did do does for from had has have how i if in is it its may me my
-    of on or our shall should so that the their then there these they this to was we were what when where which
-    who whom whose why will with would you your
+    """
+    a an and any are as at be by can could did do does for from had has have how i if in is it its
+    may me my of on or our shall should so that the their then there these they this to was we were
+    what when where which who whom whose why will with would you your
     什么 怎么 么样 如何 哪些 哪个 哪里 是否 多少 为何
     请问 可以 我们 你们 他们 的是 是什 是不 不是 么是
     """.split()  # noqa: SIM905

@@ -60,10 +60,7 @@ def add_user(
     password = read_password(password_file)
 
     async def work(platform: Platform) -> None:
-        from openglm.maas.identity import Accounts
-
-        accounts = Accounts(platform.database, changed=platform.keys.forget)  # whatever strangers may do
-        made = await accounts.sign_up(email, password, name or email.partition("@")[0])
+        made = await platform.accounts.add(email, password, name or email.partition("@")[0])
         office.say({"user": made.user.id, "organisation": made.org_id, "project": made.project_id})
 
     office.run(work)
@@ -123,7 +120,7 @@ def create_key(
 
     async def work(platform: Platform) -> None:
         org_id = (await org_of(platform, org)).id
-        projects = await platform.accounts.projects(org_id)
+        projects = await platform.projects.list(org_id)
         chosen = next((one for one in projects if project in (None, one.id, one.name)), None)
         if chosen is None:
             known = ", ".join(one.name for one in projects)

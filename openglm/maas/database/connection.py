@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from openglm.errors import OpenGLMError
+from openglm.errors import InvalidRequest, OpenGLMError
 
 if TYPE_CHECKING:
     import psycopg
@@ -114,13 +115,15 @@ class PostgresConnection:
             ) from error
 
     def run(self, sql: str, parameters: Mapping[str, Any]) -> int:
-        return self._connection.execute(percent(sql), parameters or None).rowcount
+        with _text_is_kept():
+            return self._connection.execute(percent(sql), parameters or None).rowcount
 
     def rows(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        return self._connection.execute(percent(sql), parameters or None).fetchall()
+        with _text_is_kept():
+            return self._connection.execute(percent(sql), parameters or None).fetchall()
 
     def many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        with self._connection.cursor() as cursor:
+        with _text_is_kept(), self._connection.cursor() as cursor:
             cursor.executemany(percent(sql), rows)
 
     def begin(self, *, durable: bool) -> None:
@@ -134,6 +137,19 @@ class PostgresConnection:
 
     def close(self) -> None:
         self._connection.close()
+
+
+@contextmanager
+def _text_is_kept() -> Iterator[None]:
+    """PostgreSQL keeps no U+0000 and no lone surrogate, which strangers may send wherever text is taken."""
+    import psycopg
+
+    try:
+        yield
+    except (psycopg.DataError, UnicodeEncodeError) as error:
+        if isinstance(error, UnicodeEncodeError) or "NUL" in str(error):
+            raise InvalidRequest("text must not hold the character U+0000 or half a character") from None
+        raise
 
 
 @lru_cache(maxsize=2048)

@@ -19,6 +19,7 @@ from openglm.maas.gateway.exchange import HELD_OUTPUT, Exchange
 from openglm.maas.gateway.prompts import Request, count, prompt_bound
 from openglm.maas.gateway.tools import check_input
 from openglm.maas.money import Ask, Hold
+from openglm.maas.upstreams.answer import Abandoned
 from openglm.messages import (
     ChatRequest,
     CompletionRequest,
@@ -66,6 +67,14 @@ async def open_exchange(
                 affinity=f"{call.caller.org_id}:{affinity[:200]}" if affinity else call.affinity,
                 tenant=call.caller.org_id,
             )
+        except Abandoned as left:
+            if call.errand is not None:  # it is made again: nobody pays for a try that nobody saw
+                platform.go_on(platform.billing.void(hold))
+                raise
+            Exchange(
+                platform, call, request, slot=None, hold=hold, answer=left.answer, covered=covered
+            ).close()
+            raise
         except BaseException:
             platform.go_on(platform.billing.void(hold))
             raise

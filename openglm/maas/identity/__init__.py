@@ -7,6 +7,7 @@ from openglm.maas.identity.invitations import Invitation, NewInvitation
 from openglm.maas.identity.keys import Key, Keys, NewKey
 from openglm.maas.identity.oidc import Oidc, Provider
 from openglm.maas.identity.people import Member, Org, Project, SignedUp, User
+from openglm.maas.identity.projects import Projects
 from openglm.maas.identity.sessions import OpenSession, Session, Sessions, SignedIn
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "OpenSession",
     "Org",
     "Project",
+    "Projects",
     "Provider",
     "Session",
     "Sessions",

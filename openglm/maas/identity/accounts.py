@@ -1,4 +1,4 @@
-"""Organisations, users, members, projects: who signs up, who signs in, who may change whom.
+"""Organisations, users, members: who signs up, who signs in, who may change whom.
 
 Every method that takes an `org_id` touches that organisation alone. Who may call what is the caller's
 question, answered by `membership(...).may(...)`; rules that no role lifts (the last owner stays, nobody hands
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from openglm.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
+from openglm.errors import Conflict, Forbidden, NotFound, Unauthorized
 from openglm.maas.database import Database, Transaction
 from openglm.maas.identity import attempts, invitations
 from openglm.maas.identity.audit import SYSTEM, Actor, note
@@ -19,7 +19,6 @@ from openglm.maas.identity.people import (
     MEMBER,
     Member,
     Org,
-    Project,
     SignedUp,
     SignUp,
     User,
@@ -31,11 +30,10 @@ from openglm.maas.identity.people import (
     member_of,
     member_row,
     org_of,
-    project_of,
     user_of,
 )
 from openglm.maas.identity.roles import Role, as_role
-from openglm.maas.ids import Clock, new_id, wall_clock
+from openglm.maas.ids import Clock, wall_clock
 
 
 def _nothing() -> None: ...
@@ -83,6 +81,19 @@ class Accounts:
             if not invited and not user.is_operator:
                 self._check_open()
             return self._settle_in(tx, now, user, invited, ip)
+
+        return await self._database.write(work, durable=True)
+
+    async def add(self, email: str, password: str, name: str, *, actor: Actor = SYSTEM) -> SignedUp:
+        """By an operator: a new user with an organisation of their own, whatever strangers may do."""
+        email, name, now = clean_email(email), clean_name(name), self._clock()
+        hashed = await self._passwords.hash(password, email=email)
+
+        def work(tx: Transaction) -> SignedUp:
+            user = add_user(tx, now, email, name, hashed, verified=True)
+            made = self._settle_in(tx, now, user, None, None)
+            note(tx, now, actor, "user.add", user.id, org_id=None)
+            return made
 
         return await self._database.write(work, durable=True)
 
@@ -343,79 +354,6 @@ class Accounts:
 
         return await self._database.write(work, durable=True)
 
-    # Projects
-
-    async def create_project(self, org_id: str, name: str, *, actor: Actor = SYSTEM) -> Project:
-        name, now = clean_name(name), self._clock()
-        project_id = new_id("proj", now)
-
-        def work(tx: Transaction) -> Project:
-            lock_org(tx, org_id)
-            _name_is_free(tx, org_id, name)
-            tx.run(
-                "INSERT INTO project (id, org_id, name, created_at) VALUES (:id, :org, :name, :now)",
-                id=project_id,
-                org=org_id,
-                name=name,
-                now=now,
-            )
-            note(tx, now, actor, "project.create", project_id, org_id=org_id, details={"name": name})
-            return Project(project_id, org_id, name, False, now)
-
-        return await self._database.write(work, durable=True)
-
-    async def projects(self, org_id: str) -> tuple[Project, ...]:
-        rows = await self._database.read("SELECT * FROM project WHERE org_id = :org ORDER BY id", org=org_id)
-        return tuple(project_of(row) for row in rows)
-
-    async def project(self, org_id: str, project_id: str) -> Project:
-        row = await self._database.read_one(
-            "SELECT * FROM project WHERE org_id = :org AND id = :id", org=org_id, id=project_id
-        )
-        if row is None:
-            raise NotFound(f"no project {project_id!r} here")
-        return project_of(row)
-
-    async def rename_project(self, org_id: str, project_id: str, name: str, *, actor: Actor = SYSTEM) -> None:
-        name, now = clean_name(name), self._clock()
-
-        def work(tx: Transaction) -> None:
-            lock_org(tx, org_id)
-            _name_is_free(tx, org_id, name, but=project_id)
-            _touched(
-                tx.run(
-                    "UPDATE project SET name = :name WHERE org_id = :org AND id = :id",
-                    name=name,
-                    org=org_id,
-                    id=project_id,
-                ),
-                "project",
-                project_id,
-            )
-            note(tx, now, actor, "project.rename", project_id, org_id=org_id, details={"name": name})
-
-        await self._database.write(work)
-
-    async def archive_project(self, org_id: str, project_id: str, *, actor: Actor = SYSTEM) -> None:
-        """Its keys stop; its usage and bills stay."""
-        now = self._clock()
-
-        def work(tx: Transaction) -> None:
-            _touched(
-                tx.run(
-                    "UPDATE project SET archived_at = coalesce(archived_at, :now)"
-                    " WHERE org_id = :org AND id = :id",
-                    now=now,
-                    org=org_id,
-                    id=project_id,
-                ),
-                "project",
-                project_id,
-            )
-            note(tx, now, actor, "project.archive", project_id, org_id=org_id)
-
-        await self._write(work)
-
     # Inside
 
     async def _write(self, work: Callable[[Transaction], None]) -> None:
@@ -511,13 +449,3 @@ def _keep_an_operator(tx: Transaction, leaving: str) -> None:
         "SELECT 1 FROM app_user WHERE is_operator = 1 AND disabled_at IS NULL AND id <> :id", id=leaving
     ):
         raise Conflict("the platform must keep one operator", hint="make somebody else an operator first")
-
-
-def _name_is_free(tx: Transaction, org_id: str, name: str, *, but: str = "") -> None:
-    if tx.one(
-        "SELECT 1 FROM project WHERE org_id = :org AND name = :name AND id <> :but",
-        org=org_id,
-        name=name,
-        but=but,
-    ):
-        raise InvalidRequest(f"a project is called {name!r} already", param="name", code="name_taken")

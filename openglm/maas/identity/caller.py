@@ -19,6 +19,7 @@ class Caller:
     models: tuple[str, ...] = ()  # names, or prefix*
     endpoints: tuple[str, ...] = ()  # "chat", "embeddings", "files", ...
     key_budget_nano: int | None = None  # for display; budgets are judged where money is
+    body_days: int = 0  # for how long the project keeps whole requests; 0: not at all
 
     def sees(self, model: str) -> bool:
         """Whether the key's scope covers a model."""

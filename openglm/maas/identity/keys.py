@@ -151,14 +151,11 @@ class Keys:
             "org": org_id,
             "project": project_id,
             "user": user_id,
-            "name": clean_name(name),
             "hash": fingerprint(secret),
             "sealed": self._secrets.seal(_PURPOSE, secret.encode(), context=key_id),
-            "models": _scope(models, "models"),
-            "endpoints": _scope(endpoints, "endpoints"),
-            "cidrs": _scope([str(as_network(text, "cidrs")) for text in cidrs], "cidrs"),
             "expires": expires_at_ms,
             "now": now,
+            **_values(name, models, endpoints, cidrs),
         }
 
         def work(tx: Transaction) -> None:
@@ -202,20 +199,37 @@ class Keys:
             raise NotFound(f"no API key {key_id!r} here")
         return _key(row)
 
-    async def rename(self, org_id: str, key_id: str, name: str, *, actor: Actor = SYSTEM) -> None:
-        now, name = self._clock(), clean_name(name)
+    async def change(
+        self,
+        org_id: str,
+        key_id: str,
+        *,
+        name: str,
+        models: Sequence[str] = (),
+        endpoints: Sequence[str] = (),
+        cidrs: Sequence[str] = (),
+        expires_at_ms: int | None = None,
+        actor: Actor = SYSTEM,
+    ) -> None:
+        """Another name and scope for a key: at once here, within two seconds elsewhere."""
+        now, values = self._clock(), _values(name, models, endpoints, cidrs)
 
         def work(tx: Transaction) -> None:
             if not tx.run(
-                "UPDATE api_key SET name = :name WHERE org_id = :org AND id = :id",
-                name=name,
+                "UPDATE api_key SET name = :name, models = :models, endpoints = :endpoints, cidrs = :cidrs,"
+                " expires_at = :expires WHERE org_id = :org AND id = :id",
+                **values,
+                expires=expires_at_ms,
                 org=org_id,
                 id=key_id,
             ):
                 raise NotFound(f"no API key {key_id!r} here")
-            note(tx, now, actor, "key.rename", key_id, org_id=org_id, details={"name": name})
+            note(tx, now, actor, "key.change", key_id, org_id=org_id, details=values)
 
-        await self._database.write(work)
+        try:
+            await self._database.write(work, durable=True)
+        finally:
+            self.forget()
 
     async def revoke(self, org_id: str, key_id: str, *, actor: Actor = SYSTEM) -> None:
         """End a key for good: at once here, within two seconds elsewhere. Twice does no harm."""
@@ -264,6 +278,7 @@ class Keys:
                 tier=row["tier"],
                 models=tuple(msgspec.json.decode(row["models"])),
                 endpoints=tuple(msgspec.json.decode(row["endpoints"])),
+                body_days=row["body_days"],
             ),
             tuple(as_network(entry, "cidrs") for entry in msgspec.json.decode(row["cidrs"])),
             row["expires_at"],
@@ -295,7 +310,7 @@ class Keys:
 
 
 _LOOK_UP = """
-SELECT k.*, o.tier, CASE
+SELECT k.*, o.tier, p.body_days, CASE
     WHEN k.revoked_at IS NOT NULL OR o.disabled_at IS NOT NULL OR p.archived_at IS NOT NULL THEN 0
     WHEN k.user_id IS NULL THEN 1
     WHEN m.user_id IS NULL OR u.disabled_at IS NOT NULL THEN 0
@@ -336,6 +351,18 @@ def _check_address(ip: str | None, networks: tuple[Network, ...]) -> None:
     address = as_address(ip) if ip else None
     if address is None or not any(address in network for network in networks):
         raise Forbidden(f"this API key may not be used from {ip or 'an unknown address'}")
+
+
+def _values(
+    name: str, models: Sequence[str], endpoints: Sequence[str], cidrs: Sequence[str]
+) -> dict[str, str]:
+    """Name and scope as the database keeps them."""
+    return {
+        "name": clean_name(name),
+        "models": _scope(models, "models"),
+        "endpoints": _scope(endpoints, "endpoints"),
+        "cidrs": _scope([str(as_network(text, "cidrs")) for text in cidrs], "cidrs"),
+    }
 
 
 def _scope(entries: Iterable[str], param: str) -> str:

@@ -109,7 +109,7 @@ class Oidc:
         self, provider: str, redirect_uri: str, *, return_to: str = "/", user_id: str | None = None
     ) -> Departure:
         """Start a sign-in; with `user_id`, link the identity to that signed-in user instead."""
-        chosen, now = self._provider(provider), self._clock()
+        chosen, now = self.named(provider), self._clock()
         metadata = (await self._metadata(chosen)).metadata
         state, browser, nonce, verifier = (chance.token_urlsafe(32) for _ in range(4))
         hashed = fingerprint(state)
@@ -175,7 +175,7 @@ class Oidc:
             raise Forbidden("this sign-in was started in another browser", hint="start again")
         if error or not code:
             raise Unauthorized("the identity provider did not sign you in", reason="rejected")
-        provider = self._provider(login["provider"])
+        provider = self.named(login["provider"])
         if issuer is not None and issuer != provider.issuer:  # RFC 9207
             raise Unauthorized("another identity provider answered", reason="rejected")
         nonce, verifier = self._secrets.unseal(_PURPOSE, login["sealed"], context=hashed).decode().split(" ")
@@ -202,7 +202,7 @@ class Oidc:
 
         await self._database.write(work, durable=True)
 
-    def _provider(self, name: str) -> Provider:
+    def named(self, name: str) -> Provider:
         if name not in self._providers:
             raise NotFound(f"no identity provider {name!r} here")
         return self._providers[name]

@@ -56,6 +56,7 @@ class Project:
     org_id: str
     name: str
     is_archived: bool
+    body_days: int  # for how long whole requests are kept; 0: not at all
     created_at: int
 
 
@@ -86,7 +87,14 @@ def org_of(row: Row) -> Org:
 
 
 def project_of(row: Row) -> Project:
-    return Project(row["id"], row["org_id"], row["name"], row["archived_at"] is not None, row["created_at"])
+    return Project(
+        row["id"],
+        row["org_id"],
+        row["name"],
+        row["archived_at"] is not None,
+        row["body_days"],
+        row["created_at"],
+    )
 
 
 MEMBER = (

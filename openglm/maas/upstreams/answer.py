@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 LEAVE_S = 10.0  # how long the end of an answer may take that we asked to end
 
 
+class Abandoned(asyncio.CancelledError):
+    """Cancelled before the first step was read. `answer` has been left, and its usage is still the bill."""
+
+    def __init__(self, answer: UpstreamAnswer):
+        super().__init__("nobody waits for the answer any more")
+        self.answer = answer
+
+
 class UpstreamAnswer:
     """`step` gives the next one, or None at the end; then, or earlier, `leave` it. Leaving twice is once."""
 

@@ -5,14 +5,16 @@ Errors of the network and of the server become ours here; nothing is retried her
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from array import array
 
 import aiohttp
 
 from openglm.dialects.openai.bodies import chat_body, completion_body, embedding_body, tokenize_body
 from openglm.dialects.openai.upstream import decode_count, decode_embeddings, decode_upstream_error
-from openglm.errors import UpstreamFailure
-from openglm.maas.upstreams.answer import UpstreamAnswer
+from openglm.errors import OpenGLMError, UpstreamFailure
+from openglm.maas.upstreams.answer import LEAVE_S, Abandoned, UpstreamAnswer
 from openglm.maas.upstreams.channel import Channel
 from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest
 
@@ -35,13 +37,39 @@ class Client:
     async def stream(
         self, channel: Channel, request: ChatRequest | CompletionRequest, request_id: str
     ) -> UpstreamAnswer:
-        """Ask for an answer; it has begun when this returns. Whoever holds it must leave it."""
+        """Ask for an answer; its first step is there when this returns. Whoever holds it must leave it.
+
+        Raises Abandoned, a CancelledError, if nobody waits any more for what may have begun.
+        """
         if isinstance(request, ChatRequest):
             path, body = "/v1/chat/completions", chat_body(request, channel.wire_name(request.model))
         else:
             path, body = "/v1/completions", completion_body(request, channel.wire_name(request.model))
+        asking = asyncio.ensure_future(self._begin(channel, path, body, request_id))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            if channel.leaving == "abort":
+                asking.cancel()
+                raise
+            # The server may have begun. Its answer is left in order, so that nothing it wrote is lost.
+            with contextlib.suppress(OpenGLMError, TimeoutError):
+                if channel.leaving == "cancel":
+                    await self._abort(channel, request_id)
+                answer = await asyncio.wait_for(asking, LEAVE_S)
+                await answer.leave()
+                raise Abandoned(answer) from None
+            raise
+
+    async def _begin(self, channel: Channel, path: str, body: bytes, request_id: str) -> UpstreamAnswer:
         response = await self._post(channel, path, body, request_id)
-        return UpstreamAnswer(response, channel, lambda: self._abort(channel, request_id))
+        answer = UpstreamAnswer(response, channel, lambda: self._abort(channel, request_id))
+        try:
+            await answer.begin()
+        except BaseException:
+            await answer.leave()
+            raise
+        return answer
 
     async def embed(
         self, channel: Channel, request: EmbeddingRequest, request_id: str

@@ -117,17 +117,15 @@ class Router:
         affinity: str | None = None,
         tenant: str = "",
     ) -> UpstreamAnswer:
-        """An answer that has begun; whoever gets it must leave it."""
+        """An answer that has begun; whoever gets it must leave it.
+
+        Raises Abandoned, a CancelledError, if nobody waits any more for what may have begun.
+        """
 
         async def begin(way: _Way) -> UpstreamAnswer:
             await way.queue.enter(tenant)
             try:
                 answer = await self._client.stream(way.channel, request, request_id)
-                try:
-                    await answer.begin()
-                except BaseException:
-                    await answer.leave()
-                    raise
             except BaseException:
                 way.queue.leave()
                 raise

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from openglm.maas.database import Database
-from openglm.maas.identity import Accounts, Audit, Keys, Sessions
+from openglm.maas.identity import Accounts, Audit, Keys, Projects, Sessions
 from openglm.maas.identity.passwords import Passwords
 from openglm.maas.secrets import Secrets
 
@@ -36,6 +36,7 @@ class World:
     secrets: Secrets
     keys: Keys
     accounts: Accounts
+    projects: Projects
     sessions: Sessions
     audit: Audit
 
@@ -57,4 +58,5 @@ def world(database: Database) -> World:
     keys = Keys(database, secrets, clock=time, ticks=lambda: time.ticks)
     accounts = Accounts(database, passwords=Passwords(memory_kib=64), changed=keys.forget, clock=time)
     sessions = Sessions(database, secrets, clock=time)
-    return World(database, time, secrets, keys, accounts, sessions, Audit(database, clock=time))
+    projects = Projects(database, changed=keys.forget, clock=time)
+    return World(database, time, secrets, keys, accounts, projects, sessions, Audit(database, clock=time))

@@ -37,7 +37,7 @@ def test_the_first_user_runs_the_platform_and_each_gets_an_org_and_a_project(wor
         assert [(entry.name, role) for entry, role in await world.accounts.orgs_of(bob.user.id)] == [
             ("bob", "owner")
         ]
-        assert [entry.id for entry in await world.accounts.projects(bob.org_id)] == [bob.project_id]
+        assert [entry.id for entry in await world.projects.list(bob.org_id)] == [bob.project_id]
         assert not await world.accounts.is_empty()
 
     asyncio.run(scenario())
@@ -288,23 +288,23 @@ def test_nobody_reaches_anything_of_another_organisation(world):
         accounts, theirs = world.accounts, eve.org_id
         for attempt in (
             accounts.membership(ann.org_id, eve.user.id),
-            accounts.project(theirs, ann.project_id),
-            accounts.rename_project(theirs, ann.project_id, "mine"),
-            accounts.archive_project(theirs, ann.project_id),
+            world.projects.get(theirs, ann.project_id),
+            world.projects.rename(theirs, ann.project_id, "mine"),
+            world.projects.archive(theirs, ann.project_id),
             accounts.remove_member(theirs, ann.user.id, by=Actor(eve.user.id)),
             accounts.set_role(theirs, ann.user.id, "viewer", by=Actor(eve.user.id)),
             world.sessions.close_one(eve.user.id, (await world.sessions.open(ann.user.id)).id),
         ):
             await refused(NotFound, attempt)
-        assert ann.project_id not in {entry.id for entry in await accounts.projects(theirs)}
+        assert ann.project_id not in {entry.id for entry in await world.projects.list(theirs)}
         assert {entry.user_id for entry in await accounts.members(theirs)} == {eve.user.id}
         assert {row.org_id for row in (await world.audit.page(theirs)).rows} == {theirs}
-        assert (await accounts.project(ann.org_id, ann.project_id)).name == "default"
+        assert (await world.projects.get(ann.org_id, ann.project_id)).name == "default"
         for unknown in (
             accounts.org("org_none"),
             accounts.user("user_none"),
             accounts.rename_org("org_none", "x"),
-            accounts.create_project("org_none", "x"),
+            world.projects.create("org_none", "x"),
             accounts.create_org("x", "user_none"),
             accounts.disable_user("user_none"),
         ):
@@ -316,14 +316,14 @@ def test_nobody_reaches_anything_of_another_organisation(world):
 def test_projects_are_named_renamed_and_archived(world):
     async def scenario():
         ann = await world.person("ann")
-        made = await world.accounts.create_project(ann.org_id, "  research  ")
+        made = await world.projects.create(ann.org_id, "  research  ")
         assert made.name == "research"
-        await refused(InvalidRequest, world.accounts.create_project(ann.org_id, "research"))
-        await refused(InvalidRequest, world.accounts.rename_project(ann.org_id, made.id, "default"))
-        await refused(InvalidRequest, world.accounts.rename_project(ann.org_id, made.id, "a\nb"))
-        await world.accounts.rename_project(ann.org_id, made.id, "研究")
-        await world.accounts.archive_project(ann.org_id, made.id)
-        assert (await world.accounts.project(ann.org_id, made.id)).is_archived
+        await refused(InvalidRequest, world.projects.create(ann.org_id, "research"))
+        await refused(InvalidRequest, world.projects.rename(ann.org_id, made.id, "default"))
+        await refused(InvalidRequest, world.projects.rename(ann.org_id, made.id, "a\nb"))
+        await world.projects.rename(ann.org_id, made.id, "研究")
+        await world.projects.archive(ann.org_id, made.id)
+        assert (await world.projects.get(ann.org_id, made.id)).is_archived
         await refused(NotFound, Keys(world.database, world.secrets).create(ann.org_id, made.id, "k"))
 
     asyncio.run(scenario())
@@ -511,7 +511,7 @@ def test_what_fails_is_not_audited(world):
     async def scenario():
         ann = await world.person("ann")
         before = len((await world.audit.page(ann.org_id)).rows)
-        await refused(NotFound, world.accounts.archive_project(ann.org_id, "proj_none"))
+        await refused(NotFound, world.projects.archive(ann.org_id, "proj_none"))
         await refused(Conflict, world.accounts.set_role(ann.org_id, ann.user.id, "viewer", by=Actor()))
         assert len((await world.audit.page(ann.org_id)).rows) == before
 

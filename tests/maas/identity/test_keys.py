@@ -213,7 +213,7 @@ def test_keys_of_a_disabled_org_an_archived_project_a_removed_or_disabled_user_s
     async def scenario():
         root = await world.person("root")
         ann = await world.person("ann")
-        project = await world.accounts.create_project(ann.org_id, "second")
+        project = await world.projects.create(ann.org_id, "second")
         free = await world.key(ann)
         archived = (await world.keys.create(ann.org_id, project.id, "k")).key
         invited = await world.accounts.invite(
@@ -224,7 +224,7 @@ def test_keys_of_a_disabled_org_an_archived_project_a_removed_or_disabled_user_s
         anns = await world.key(ann, user_id=ann.user.id)
         for key in (free, archived, bobs, anns):
             await world.keys.authenticate(key, ip=None)
-        await world.accounts.archive_project(ann.org_id, project.id)
+        await world.projects.archive(ann.org_id, project.id)
         assert await refusal(world, archived) == "rejected"
         await world.accounts.remove_member(ann.org_id, bob.user.id, by=Actor(ann.user.id))
         assert await refusal(world, bobs) == "rejected"
@@ -419,7 +419,7 @@ def test_nobody_reaches_keys_of_another_organisation(world):
         key_id = key.partition(".")[0]
         for attempt in (
             world.keys.get(eve.org_id, key_id),
-            world.keys.rename(eve.org_id, key_id, "mine"),
+            world.keys.change(eve.org_id, key_id, name="mine"),
             world.keys.revoke(eve.org_id, key_id),
             world.keys.create(eve.org_id, ann.project_id, "k"),
             world.keys.create(eve.org_id, eve.project_id, "k", user_id=ann.user.id),

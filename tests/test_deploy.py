@@ -1,0 +1,144 @@
+"""deploy/ and its two documents kept true: they parse, name what exists, and fit the code's limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from openglm.asgi.run import GRACE_S
+from openglm.maas.files.files import MAX_BYTES
+from openglm.maas.operate.metrics import GatewayMetrics
+from openglm.maas.platform import STOP_S
+from openglm.maas.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+DEPLOY = ROOT / "deploy"
+DOCUMENTS = [ROOT / "docs" / "private-deployment.md", ROOT / "docs" / "scale.md"]
+FILES = [path for path in DEPLOY.rglob("*") if path.is_file()] + DOCUMENTS
+STOP_AT_MOST_S = GRACE_S + 2 * 30 + STOP_S  # answers, rows of batches and of tasks, the last bills
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Each `glm` command line, in code of any kind."""
+    found: set[str] = set()
+    for path in FILES:
+        for line in re.findall(r"(?:^|[`/ ])glm ((?:[a-z]+ ?)+)", text(path), re.MULTILINE):
+            words = line.split()
+            found.add(" ".join(words[: 3 if words[0] == "admin" else 1]))
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    "name", ["compose.yaml", "prometheus-rules.yaml", "helm/openglm/values.yaml", "helm/openglm/Chart.yaml"]
+)
+def test_yaml_parses(name):
+    assert yaml.safe_load(text(DEPLOY / name))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_chart_is_yaml_once_its_values_are_filled_in(enabled):
+    """Not Helm itself: the few words of its language that the chart uses."""
+    values = yaml.safe_load(text(DEPLOY / "helm/openglm/values.yaml"))
+    values["ingress"]["enabled"] = enabled
+    template = text(DEPLOY / "helm/openglm/templates/openglm.yaml")
+
+    def value(match: re.Match[str]) -> str:
+        found = values
+        for name in match.group(1).split(".")[2:]:
+            assert name in found, f"values.yaml has no {match.group(1)}"
+            found = found[name]
+        return (
+            "{}"
+            if isinstance(found, dict)
+            else yaml.safe_dump(str(found)).strip().removesuffix("...").strip()
+        )
+
+    for path, body in re.findall(r"\{\{-? if (\.Values[\w.]+) \}\}(.*?)\{\{-? end \}\}", template, re.DOTALL):
+        found = values
+        for name in path.split(".")[2:]:
+            found = found[name]
+        whole = re.search(
+            rf"\{{\{{-? if {re.escape(path)} \}}\}}{re.escape(body)}\{{\{{-? end \}}\}}", template
+        )
+        assert whole
+        template = template.replace(whole.group(0), body if found else "")
+    template = re.sub(r"\{\{ \.Release\.Name \}\}", "openglm", template)
+    template = re.sub(r"\{\{ (\.Values[\w.]+)[^}]*\}\}", value, template)
+    assert "{{" not in template
+    kinds = [part["kind"] for part in yaml.safe_load_all(template)]
+    assert kinds[:4] == ["ConfigMap", "Service", "StatefulSet", "PodDisruptionBudget"]
+    assert ("Ingress" in kinds) is enabled
+
+
+def test_every_command_that_is_named_exists():
+    assert "up" in commands()
+    assert "admin backup" in " ".join(commands())
+    for command in commands():
+        words = [word for word in command.split() if word.isalpha()]
+        while words:
+            done = subprocess.run(
+                [sys.executable, "-m", "openglm.cli", *words, "--help"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            if done.returncode == 0 and f"glm {shlex.join(words)}" in done.stdout:
+                break
+            assert len(words) > 2, f"glm {command}: {done.stdout[-300:]}{done.stderr[-300:]}"
+            words.pop()
+
+
+def test_every_setting_stands_in_the_document_and_every_variable_in_the_code():
+    document = text(DOCUMENTS[0])
+    for field in dataclasses.fields(Settings):
+        if field.name != "data":
+            assert f"`{field.name}`" in document or f"[{field.name}." in document, field.name
+    sources = "".join(text(path) for path in (ROOT / "openglm").rglob("*.py"))
+    for path in FILES:
+        for name in re.findall(r"OPENGLM_[A-Z_]+", text(path)):
+            assert name in sources or name == "OPENGLM_OIDC_NAME_SECRET", f"{path.name}: {name}"
+
+
+def test_every_metric_of_the_rules_exists():
+    metrics = GatewayMetrics().text().decode()
+    known = set(re.findall(r"^# TYPE (\w+) ", metrics, re.MULTILINE))
+    for rule in yaml.safe_load(text(DEPLOY / "prometheus-rules.yaml"))["groups"][0]["rules"]:
+        for name in re.findall(r"\bopenglm_\w+", rule["expr"]):
+            base = re.sub(r"_(bucket|count|sum)$", "", name)
+            assert base in known, f"{name}: {sorted(known)}"
+
+
+def test_stopping_has_the_time_that_it_may_take():
+    unit = text(DEPLOY / "openglm.service")
+    assert int(re.search(r"TimeoutStopSec=(\d+)", unit).group(1)) > STOP_AT_MOST_S
+    compose = yaml.safe_load(text(DEPLOY / "compose.yaml"))["services"]["openglm"]
+    assert int(compose["stop_grace_period"].removesuffix("s")) > STOP_AT_MOST_S
+    chart = text(DEPLOY / "helm/openglm/templates/openglm.yaml")
+    assert int(re.search(r"terminationGracePeriodSeconds: (\d+)", chart).group(1)) > STOP_AT_MOST_S
+
+
+def test_the_proxy_lets_the_largest_file_through_and_holds_no_token_back():
+    for path in (DEPLOY / "nginx.conf", DEPLOY / "helm/openglm/templates/openglm.yaml"):
+        megabytes = re.search(r"(?:client_max_body_size|proxy-body-size:) (\d+)m", text(path))
+        assert int(megabytes.group(1)) << 20 > MAX_BYTES
+    assert "proxy_buffering off" in text(DEPLOY / "nginx.conf")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files(document):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text(document))
+    assert links
+    for link in links:
+        assert (document.parent / link).exists(), link

@@ -19,14 +19,24 @@ from openglm.maas.database import open_database
 from openglm.maas.files import Files
 from openglm.maas.gateway.rows import Errands, Vectors
 from openglm.maas.household import Household
-from openglm.maas.identity import Accounts, Audit, Caller, Keys, Sessions
+from openglm.maas.identity import Accounts, Audit, Caller, Keys, Oidc, Projects, Sessions
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.knowledge import Knowledge
 from openglm.maas.limits import Limits
 from openglm.maas.models import Models
 from openglm.maas.moderation import Moderator, NoModeration, WordList
-from openglm.maas.money import Billing, Budgets, Plans, Prices, Wallet
+from openglm.maas.money import (
+    Billing,
+    Budgets,
+    Invoices,
+    ManualPayments,
+    PaymentAdapter,
+    Plans,
+    Prices,
+    Wallet,
+)
 from openglm.maas.operate.metrics import GatewayMetrics
+from openglm.maas.operate.request_log import RequestLog
 from openglm.maas.outbound import Fetched, GuardedSession
 from openglm.maas.responses import Responses
 from openglm.maas.search import LocalIndex, SearchEngine, SearxngEngine
@@ -59,14 +69,16 @@ class Platform:
         self.accounts = Accounts(
             self.database, sign_up=settings.sign_up, changed=self.keys.forget, clock=clock
         )
+        self.projects = Projects(self.database, changed=self.keys.forget, clock=clock)
         self.sessions = Sessions(self.database, self.secrets, clock=clock)
         self.household = Household(self.database, self.accounts, clock=clock)
-        self.audit = Audit(self.database)
+        self.audit = Audit(self.database, clock=clock)
         # What it costs
         self.prices = Prices(self.database, clock=clock)
-        self.plans = Plans(self.database, clock=clock)
+        self.plans = Plans(self.database, settings.data / "plans.toml", clock=clock)
         self.billing = Billing(self.database, self.prices, self.plans, clock=clock)
-        self.wallet = Wallet(self.database, clock=clock)
+        self.wallet = Wallet(self.database, _payments(settings), clock=clock)
+        self.invoices = Invoices(self.database, currency=settings.currency, clock=clock)
         self.budgets = Budgets(self.database, clock=clock)
         self.limits = Limits(self.database, clock=clock)
         # Who answers
@@ -81,6 +93,14 @@ class Platform:
         self.moderation = _moderation(settings)
         self._web = GuardedSession()
         self._operators_web = GuardedSession(allow_private=True)
+        self.oidc = Oidc(
+            self.database,
+            self.secrets,
+            self.accounts,
+            settings.oidc,
+            session=self._operators_web,
+            clock=clock,
+        )
         self._index: LocalIndex | None = None
         self.search: SearchEngine = self._engine()
         node_id = self.billing.node_id
@@ -100,6 +120,7 @@ class Platform:
         )
         self.tasks = Tasks(self.database, Errands(self, batch=False).run, node_id=node_id, clock=clock)
         self.metrics = GatewayMetrics()
+        self.request_log = RequestLog(self.database, self.secrets, clock=clock)
         self.responses = Responses(self.database, node_id=node_id, clock=clock)
         self._going_on: set[asyncio.Task[Any]] = set()
         self._stopping = False
@@ -119,6 +140,7 @@ class Platform:
         await self.tasks.start()
         await self.responses.start()
         await self.knowledge.start()
+        await self.request_log.start()
 
     async def stop(self) -> None:
         """Write every bill that is still open, then close what was opened."""
@@ -128,6 +150,7 @@ class Platform:
         await self.knowledge.stop()
         await self.settled(STOP_S)
         await self.responses.stop()
+        await self.request_log.stop()
         await self.servers.stop()
         self.router.stop()
         await self.channels.stop()
@@ -191,6 +214,10 @@ class Platform:
             return SearxngEngine(self.settings.search_url, ask)
         self._index = LocalIndex(self.settings.data / "search.db", self.clock)
         return self._index
+
+
+def _payments(settings: Settings) -> tuple[PaymentAdapter, ...]:
+    return (ManualPayments(settings.payment_secret.encode()),) if settings.payment_secret else ()
 
 
 def _moderation(settings: Settings) -> Moderator:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from openglm.errors import OpenGLMError
+from openglm.maas.identity.oidc import Provider
 
 CURRENCIES = ("CNY", "USD", "EUR")
 
@@ -29,6 +32,9 @@ class Settings:
     sign_up: Literal["open", "invitation", "closed"] = "open"  # the first user always can
     jwt_keys: bool = True  # Zhipu's signed tokens beside raw keys
     metrics_token: str = ""  # lets Prometheus read /metrics from elsewhere; from this machine it needs none
+    public_url: str = ""  # where browsers see the platform, https://glm.example.org; default: as they ask
+    oidc: tuple[Provider, ...] = ()  # [oidc.NAME] tables: who else may say who somebody is
+    payment_secret: str = ""  # signs the notices of the payment adapter "manual"; default: none is taken
     search_url: str = ""  # of a SearXNG; default: the index in the data folder
 
     @property
@@ -61,10 +67,13 @@ def read_settings(data: Path | None = None) -> Settings:
         ("database_url", "OPENGLM_DATABASE_URL"),
         ("blobs_url", "OPENGLM_BLOBS_URL"),
         ("metrics_token", "OPENGLM_METRICS_TOKEN"),
+        ("public_url", "OPENGLM_PUBLIC_URL"),
+        ("payment_secret", "OPENGLM_PAYMENT_SECRET"),
     ):
         if value := os.environ.get(variable):
             given[name] = value
     settings = Settings(data=folder, **given)
+    _check_public_url(settings.public_url)
     _one_of("currency", settings.currency, CURRENCIES)
     _one_of("sign_up", settings.sign_up, ("open", "invitation", "closed"))
     return settings
@@ -81,10 +90,50 @@ def _file(path: Path) -> dict[str, Any]:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
             raise OpenGLMError(f"{path}: unknown setting {name!r}", hint=hint)
+        if name == "oidc":
+            continue
         kind = bool if known[name].type == "bool" else str
         if not isinstance(value, kind):
             raise OpenGLMError(f"{path}: {name} must be a {kind.__name__}, got {value!r}")
+    if "oidc" in data:
+        data["oidc"] = _providers(path, data["oidc"])
     return data
+
+
+def _providers(path: Path, tables: Any) -> tuple[Provider, ...]:
+    """`[oidc.NAME]`: issuer and client_id, at will title, scopes and client_secret_file. The secret may also
+    stand in $OPENGLM_OIDC_NAME_SECRET; without one the client is public."""
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise OpenGLMError(f"{path}: oidc must be tables such as [oidc.company]")
+    found = []
+    for name, table in tables.items():
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name) or name == "callback":
+            raise OpenGLMError(f"{path}: [oidc.{name}] must be named by a-z, 0-9 and -, and not callback")
+        words = ("issuer", "client_id", "title", "scopes", "client_secret_file")
+        for word, value in table.items():
+            if word not in words or not isinstance(value, str):
+                raise OpenGLMError(
+                    f"{path}: [oidc.{name}] takes texts named {', '.join(words)}, got {word!r}"
+                )
+        if not table.get("issuer") or not table.get("client_id"):
+            raise OpenGLMError(f"{path}: [oidc.{name}] needs issuer and client_id")
+        given = {word: table[word] for word in words[:4] if word in table}
+        secret = os.environ.get(f"OPENGLM_OIDC_{name.upper().replace('-', '_')}_SECRET", "")
+        if not secret and (file := table.get("client_secret_file")):
+            try:
+                secret = (path.parent / file).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise OpenGLMError(f"{path}: client_secret_file {file}: {error.strerror}") from error
+        found.append(Provider(name=name, client_secret=secret, **given))
+    return tuple(found)
+
+
+def _check_public_url(url: str) -> None:
+    parsed = urlsplit(url)
+    if url and (parsed.scheme not in ("http", "https") or not parsed.netloc or parsed.path not in ("", "/")):
+        raise OpenGLMError(
+            f"the setting public_url must be like https://glm.example.org without a path, got {url!r}"
+        )
 
 
 def _one_of(name: str, value: str, words: tuple[str, ...]) -> None:

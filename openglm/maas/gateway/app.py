@@ -39,6 +39,8 @@ _ERRORS: tuple[tuple[str, Surface], ...] = (  # of paths that nothing answers to
 def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     """The platform over HTTP; serve it with `openglm.asgi.run`. `page` adds the web page at /."""
 
+    from openglm.maas.console import app as console  # FastAPI takes its time to import
+
     def wrap(word: str, handler: RequestHandler) -> RequestHandler:
         return wrapped(platform, BY_WORD[word], handler)
 
@@ -58,6 +60,7 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     for room in (files, batches, tasks, search, moderation, knowledge):
         routes += room.routes(platform, wrap)
     routes += later.routes(platform)
+    routes.append(Mount(console.PATH, console.create_console(platform)))
     if page:
         routes.append(Mount("/", create_page()))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown})

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from openglm.maas.operate.request_log import Recording
     from openglm.maas.platform import Platform
 
 logger = logging.getLogger(__name__)
@@ -53,17 +54,31 @@ class Endpoint:
             call = Call(
                 scope, body, caller, self._surface, request_id, platform.clock(), plan=self._surface.plan
             )
-            await until_gone(receive, self._answer(call, receive, sending))
+            recording = platform.request_log.record(call)
+            if recording is None:
+                await until_gone(receive, self._answer(call, receive, sending))
+                return
+            try:
+                await until_gone(receive, self._answer(call, receive, recording.through(sending), recording))
+            finally:
+                recording.close()
         except ClientGone:
             logger.debug("request %s: the client left", request_id)
         except Exception as error:
             await error_response(self._surface, error, request_id)(scope, receive, sending)
 
-    async def _answer(self, call: Call, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, call: Call, receive: Receive, send: Send, recording: Recording | None = None
+    ) -> None:
         try:
             response = await self._handler(call)
         except Exception as error:
-            response = error_response(self._surface, error, call.request_id)
+            refusal = error_response(self._surface, error, call.request_id)
+            if recording is None:
+                self._platform.request_log.refused(call, refusal.status_code, error)
+            else:
+                recording.failure = error
+            response = refusal
         await response(call.scope, receive, send)
 
 

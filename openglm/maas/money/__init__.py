@@ -10,7 +10,7 @@ from openglm.maas.money.invoices import Invoice, Invoices, invoice_csv
 from openglm.maas.money.payments import ManualPayments, Order, Payment, PaymentAdapter
 from openglm.maas.money.prices import Price, Prices
 from openglm.maas.money.subscriptions import Meter, Plans, Subscription
-from openglm.maas.money.usage_table import ModelUsage, usage_by_model, usage_csv, usage_rows
+from openglm.maas.money.usage_table import ModelUsage, usage_by_model, usage_csv, usage_rows, usage_sums
 from openglm.maas.money.wallet import Balance, Wallet
 
 __all__ = [
@@ -38,4 +38,5 @@ __all__ = [
     "usage_by_model",
     "usage_csv",
     "usage_rows",
+    "usage_sums",
 ]

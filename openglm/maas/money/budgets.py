@@ -41,15 +41,19 @@ class Budgets:
         self._database = database
         self._clock = clock
 
+    def check(self, period: str, limit_nano: int) -> None:
+        """Raise if no budget can be like this."""
+        checked_amount(limit_nano, param="limit_nano", least=0)
+        calendar_window(period, self._clock())
+
     async def set(self, org_id: str, scope: Scope, target_id: str, period: str, limit_nano: int) -> Budget:
         """Set the one budget of this target and period. What was spent in the window so far stays spent."""
         if scope not in SCOPES:
             raise InvalidRequest(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}", param="scope")
         if scope == "org" and target_id != org_id:
             raise InvalidRequest("the target of an org budget is the org itself", param="target_id")
-        checked_amount(limit_nano, param="limit_nano", least=0)
+        self.check(period, limit_nano)
         now = self._clock()
-        calendar_window(period, now)  # refuses an unknown period
         budget_id = new_id("budget", now)
 
         def work(tx: Transaction) -> Row | None:

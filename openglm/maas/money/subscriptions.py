@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from openglm.errors import Conflict, InvalidRequest, NotFound, PaymentRequired, PlanRefused
 from openglm.maas.database import Database, Row, Transaction
@@ -65,14 +66,19 @@ class PlanGrant:
 class Plans:
     """Plan versions, subscriptions and meters."""
 
-    def __init__(self, database: Database, *, clock: Clock = wall_clock):
+    def __init__(self, database: Database, file: Path | None = None, *, clock: Clock = wall_clock):
+        """`file`: the operator's own plans, if it exists."""
         self._database = database
+        self._file = file
         self._clock = clock
         self._versions: dict[tuple[str, int], Plan] = {}
 
     async def load(self, text: str | None = None) -> list[Plan]:
-        """Store the plans of a TOML text (default: ours); terms that changed become a new version."""
-        plans = read_plans(SHIPPED.read_text(encoding="utf-8") if text is None else text)
+        """Store the plans of a TOML text (default: the operator's file, or else those we ship); terms that
+        changed become a new version."""
+        if text is None:
+            text = (self._file if self._file and self._file.exists() else SHIPPED).read_text(encoding="utf-8")
+        plans = read_plans(text)
         now = self._clock()
 
         def work(tx: Transaction) -> list[Plan]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from openglm.errors import InvalidRequest
 from openglm.maas.database import Database
 from openglm.maas.money.amounts import decimal_text
 from openglm.maas.money.periods import moment
@@ -22,6 +23,15 @@ COLUMNS = (
 _SUMS = (
     "requests", "units", "input_uncached", "cache_read", "cache_write", "output", "cost_nano", "credits",
 )  # fmt: skip
+GROUPS = {
+    "day": "created_at - created_at % 86400000",
+    "model": "model",
+    "project": "project_id",
+    "key": "key_id",
+    "user": "user_id",
+    "kind": "kind",
+}
+MOST_GROUPS = 10_000
 _FIRST_OF_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -91,6 +101,34 @@ async def usage_by_model(
             bool(row["is_batch"]),
             *(int(row[name]) for name in _SUMS),
         )
+        for row in rows
+    ]
+
+
+async def usage_sums(
+    database: Database, org_id: str, by: tuple[str, ...], *, start_ms: int = 0, end_ms: int = 2**62
+) -> list[tuple[dict[str, Any], dict[str, int]]]:
+    """Sums of each group, largest cost first within a day. `by` is of GROUPS; a day is its first ms UTC."""
+    wrong = [word for word in by if word not in GROUPS]
+    if wrong or not by:
+        raise InvalidRequest(f"by must be of {', '.join(GROUPS)}, got {', '.join(by)!r}", param="by")
+    columns = ", ".join(GROUPS[word] for word in by)
+    named = ", ".join(f"{GROUPS[word]} AS group_{word}" for word in by)
+    first = "group_day, " if "day" in by else ""
+    rows = await database.read(
+        f"SELECT {named}, count(*) AS requests, sum(units) AS units, sum(input_uncached) AS input_uncached,"
+        " sum(cache_read) AS cache_read, sum(cache_write) AS cache_write,"
+        " sum(output_text + output_reasoning) AS output, sum(cost_nano) AS cost_nano,"
+        " sum(credits) AS credits FROM usage_event"
+        " WHERE org_id = :org_id AND created_at >= :start AND created_at < :end"
+        f" GROUP BY {columns} ORDER BY {first}cost_nano DESC, requests DESC LIMIT :most",
+        org_id=org_id,
+        start=start_ms,
+        end=end_ms,
+        most=MOST_GROUPS,
+    )
+    return [
+        ({word: row[f"group_{word}"] for word in by}, {name: int(row[name]) for name in _SUMS})
         for row in rows
     ]
 

@@ -55,6 +55,11 @@ class Wallet:
         self._adapters = {adapter.name: adapter for adapter in adapters}
         self._clock = clock
 
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the payment adapters."""
+        return tuple(self._adapters)
+
     async def balance(self, org_id: str) -> Balance:
         rows = await self._database.read(
             "SELECT id, balance, held FROM account WHERE id IN (:wallet, :debt)",

@@ -1,0 +1,277 @@
+"""Sign up, sign in, sign out; one's own name, password, sessions and identities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from openglm.errors import Forbidden, OpenGLMError, Unauthorized
+from openglm.maas import door
+from openglm.maas.console.access import (
+    Body,
+    House,
+    SignedIn,
+    actor_of,
+    is_secure,
+    keep,
+    origin_of,
+    person_of,
+    same_page,
+)
+from openglm.maas.identity.people import Member, User
+from openglm.maas.identity.roles import PERMISSIONS, Role
+from openglm.maas.identity.sessions import Session, cookie_name, drop_cookie
+
+router = APIRouter(tags=["session"])
+OIDC_COOKIE = "glm_oidc"
+Ours = Depends(same_page)
+
+
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """An organisation that somebody belongs to, and what they may do there."""
+
+    id: str
+    name: str
+    role: Role
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A provider that people may sign in with."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Who is here, and what a page needs to greet them. `user` is null for strangers."""
+
+    user: User | None
+    csrf: str | None
+    session_id: str | None
+    organisations: tuple[Seated, ...]
+    currency: str
+    sign_up: str
+    needs_first_account: bool
+    providers: tuple[Identity, ...]
+
+
+class SignUp(Body):
+    email: str
+    password: str
+    name: str
+    invitation: str | None = None
+
+
+class Login(Body):
+    email: str
+    password: str
+
+
+class NewName(Body):
+    name: str
+
+
+class NewPassword(Body):
+    old: str
+    new: str
+
+
+class Token(Body):
+    token: str
+
+
+@router.get("/session")
+async def who_is_here(request: Request, platform: House) -> State:
+    """Who is signed in, with the CSRF token; also for strangers, who learn how to sign in."""
+    try:
+        person = await person_of(request, platform)
+    except Unauthorized:
+        return await _state(platform, None, None, None)
+    return await _state(platform, person.user, person.csrf, person.session_id)
+
+
+@router.post("/sign-up", dependencies=[Ours], status_code=201)
+async def sign_up(body: SignUp, request: Request, response: Response, platform: House) -> State:
+    """Make an account and sign in. The first account of all is made on the platform's own machine."""
+    if await platform.accounts.is_empty() and not door.is_local(request.scope):
+        raise Forbidden(
+            "the first account, the operator's, is made on the platform's own machine",
+            hint="open the page there, or use: glm admin user add",
+        )
+    made = await platform.accounts.sign_up(
+        body.email, body.password, body.name, invitation=body.invitation, ip=door.address(request.scope)
+    )
+    return await _enter(request, response, platform, made.user)
+
+
+@router.post("/login", dependencies=[Ours])
+async def login(body: Login, request: Request, response: Response, platform: House) -> State:
+    """Sign in with a password."""
+    user = await platform.accounts.login(body.email, body.password, ip=door.address(request.scope))
+    return await _enter(request, response, platform, user)
+
+
+@router.post("/logout", status_code=204)
+async def logout(request: Request, response: Response, platform: House, person: SignedIn) -> None:
+    """Sign out here."""
+    secure = is_secure(request, platform)
+    await platform.sessions.close(request.cookies[cookie_name(secure)])
+    response.headers["set-cookie"] = drop_cookie(secure=secure)
+
+
+@router.get("/sessions")
+async def list_sessions(platform: House, person: SignedIn) -> list[Session]:
+    """The browsers that one is signed in with."""
+    return list(await platform.sessions.list(person.user.id))
+
+
+@router.delete("/sessions/{session_id}", status_code=204)
+async def end_session(session_id: str, platform: House, person: SignedIn) -> None:
+    """Sign another browser out."""
+    await platform.sessions.close_one(person.user.id, session_id)
+
+
+@router.delete("/sessions", status_code=204)
+async def end_other_sessions(platform: House, person: SignedIn) -> None:
+    """Sign out everywhere but here."""
+    await platform.sessions.close_all(person.user.id, but=person.session_id)
+
+
+@router.patch("/me", status_code=204)
+async def rename_me(body: NewName, platform: House, person: SignedIn) -> None:
+    """Change one's name."""
+    await platform.accounts.rename_user(person.user.id, body.name)
+
+
+@router.post("/me/password", status_code=204)
+async def change_password(body: NewPassword, platform: House, person: SignedIn) -> None:
+    """Change one's password; other sessions end."""
+    await platform.accounts.change_password(
+        person.user.id, body.old, body.new, actor=person.actor, keep_session=person.session_id
+    )
+
+
+@router.post("/invitations/accept")
+async def accept_invitation(body: Token, platform: House, person: SignedIn) -> Member:
+    """Join the organisation that invited one's address."""
+    return await platform.accounts.accept(person.user.id, body.token, actor=person.actor)
+
+
+@router.get("/oidc/callback", status_code=303, response_class=RedirectResponse)
+async def oidc_callback(
+    request: Request,
+    platform: House,
+    *,
+    state: Annotated[str | None, Query(max_length=500)] = None,
+    code: Annotated[str | None, Query(max_length=4000)] = None,
+    error: Annotated[str | None, Query(max_length=500)] = None,
+    iss: Annotated[str | None, Query(max_length=500)] = None,
+) -> RedirectResponse:
+    """Where an identity provider sends the browser back to."""
+    secure = is_secure(request, platform)
+    try:
+        arrival = await platform.oidc.complete(
+            state=state,
+            code=code,
+            browser=request.cookies.get(OIDC_COOKIE),
+            error=error,
+            issuer=iss,
+            ip=door.address(request.scope),
+        )
+    except OpenGLMError as failure:  # a person waits, not a program: the page says it
+        away = RedirectResponse(f"/?sign_in_error={quote(failure.message[:300])}", 303)
+    else:
+        away = RedirectResponse(arrival.return_to, 303)
+        if await _signed_in_as(request, platform) != arrival.user.id:
+            agent = request.headers.get("user-agent", "")
+            ip = door.address(request.scope)
+            keep(away, request, platform, await platform.sessions.open(arrival.user.id, ip=ip, agent=agent))
+    away.delete_cookie(OIDC_COOKIE, path="/api/console/oidc", secure=secure, httponly=True)
+    return away
+
+
+@router.get("/oidc/{provider}", status_code=303, response_class=RedirectResponse)
+async def oidc_begin(
+    provider: str,
+    request: Request,
+    platform: House,
+    return_to: Annotated[str, Query(max_length=500)] = "/",
+) -> RedirectResponse:
+    """Go to an identity provider to sign in."""
+    return await _depart(provider, request, platform, return_to=return_to, user_id=None)
+
+
+@router.post("/me/identities/{provider}")
+async def link_identity(
+    provider: str, request: Request, response: Response, platform: House, person: SignedIn
+) -> dict[str, str]:
+    """Link an identity to one's account: go to the `url` in the answer."""
+    away = await _depart(provider, request, platform, return_to="/", user_id=person.user.id)
+    response.headers["set-cookie"] = away.headers["set-cookie"]
+    return {"url": away.headers["location"]}
+
+
+@router.delete("/me/identities/{provider}", status_code=204)
+async def unlink_identity(provider: str, platform: House, person: SignedIn) -> None:
+    """Take an identity off one's account."""
+    await platform.oidc.unlink(person.user.id, platform.oidc.named(provider).issuer, actor=person.actor)
+
+
+async def _depart(
+    provider: str, request: Request, platform: House, *, return_to: str, user_id: str | None
+) -> RedirectResponse:
+    back = origin_of(request, platform) + "/api/console/oidc/callback"
+    departure = await platform.oidc.begin(provider, back, return_to=return_to, user_id=user_id)
+    away = RedirectResponse(departure.url, 303)
+    away.set_cookie(
+        OIDC_COOKIE,
+        departure.browser,
+        max_age=900,
+        path="/api/console/oidc",
+        secure=is_secure(request, platform),
+        httponly=True,
+        samesite="lax",
+    )
+    return away
+
+
+async def _signed_in_as(request: Request, platform: House) -> str | None:
+    try:
+        return (await person_of(request, platform)).user.id
+    except Unauthorized:
+        return None
+
+
+async def _enter(request: Request, response: Response, platform: House, user: User) -> State:
+    """Open a session for somebody who has just proven who they are; an older one of this browser ends."""
+    old = request.cookies.get(cookie_name(is_secure(request, platform)))
+    if old:
+        await platform.sessions.close(old)
+    actor = actor_of(request, user.id)
+    opened = await platform.sessions.open(user.id, ip=actor.ip, agent=request.headers.get("user-agent", ""))
+    keep(response, request, platform, opened)
+    return await _state(platform, user, opened.csrf, opened.id)
+
+
+async def _state(platform: House, user: User | None, csrf: str | None, session_id: str | None) -> State:
+    orgs = await platform.accounts.orgs_of(user.id) if user else ()
+    return State(
+        user=user,
+        csrf=csrf,
+        session_id=session_id,
+        organisations=tuple(
+            Seated(org.id, org.name, role, tuple(sorted(PERMISSIONS[role]))) for org, role in orgs
+        ),
+        currency=platform.settings.currency,
+        sign_up=platform.settings.sign_up,
+        needs_first_account=user is None and await platform.accounts.is_empty(),
+        providers=tuple(Identity(one.name, one.title or one.name) for one in platform.oidc.providers),
+    )

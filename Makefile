@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help run test setup lint fix bench web
+.PHONY: help run test setup lint fix soak bench web
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ lint: setup  ## formatting, lint, types, and what the tree may hold
 fix: setup  ## repair what can be repaired by itself
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+soak: setup  ## the reliability tests at their full counts: hours
+	@OPENGLM_SOAK=1 $(BIN)/pytest tests/maas/reliability tests/maas/console/test_fuzz.py $(ARGS)
 
 bench: setup  ## our speed beside a peer's, in one run
 	@exec $(BIN)/python benches/engine.py $(ARGS)

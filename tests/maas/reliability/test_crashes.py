@@ -1,0 +1,117 @@
+"""R2, R9, R12: a real process that is killed, stopped, and worked for long."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+
+from tests.maas.reliability.conftest import Home, read_until_it_breaks, script
+from tests.maas.reliability.counts import SOAK, count
+
+PACE_S = 0.004
+ONE_CHECKPOINT = 3.0 / PACE_S  # tokens of the seconds that may pass between two checkpoints on a busy machine
+
+
+def chat(**words) -> dict:
+    return {
+        "model": "glm",
+        "stream": True,
+        "max_tokens": 100_000,
+        "messages": [{"role": "user", "content": script(**words)}],
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600 if SOAK else 300)
+def test_a_killed_server_loses_at_most_one_checkpoint_and_no_hold(home: Home, wait_until):
+    """R2."""
+    for _ in range(count(3, 100)):
+        home.upstream.billed.clear()
+        with home.serving() as child, ThreadPoolExecutor(6) as pool:
+            streams = [
+                pool.submit(
+                    read_until_it_breaks, child.url, home.headers, chat(tokens=100_000, pace_s=PACE_S)
+                )
+                for _ in range(6)
+            ]
+            billed = home.upstream.billed
+            wait_until(
+                lambda billed=billed: (
+                    len(billed) == 6 and min(one["completion"] for one in billed.values()) > 450
+                )
+            )
+            child.kill()
+            assert not any(stream.result() for stream in streams)
+        wait_until(lambda: home.upstream.open == 0)
+        with home.serving():
+            wait_until(lambda: not home.rows("SELECT 1 FROM hold WHERE state = 'open'"))
+        rows = home.usage()
+        for request_id, wrote in home.upstream.billed.items():
+            paid = rows[request_id]["output_text"]
+            assert max(0, wrote["completion"] - ONE_CHECKPOINT) <= paid <= wrote["completion"]
+            assert paid > 0
+        home.check_books()
+
+
+@pytest.mark.slow
+def test_a_stopped_server_lets_streams_end_and_leaves_nothing_open(home: Home, wait_until):
+    """R12: the model's answer goes on to its end, a bill is written, and the process ends well."""
+    with home.serving() as child, ThreadPoolExecutor(4) as pool:
+        streams = [
+            pool.submit(read_until_it_breaks, child.url, home.headers, chat(tokens=300, pace_s=PACE_S))
+            for _ in range(4)
+        ]
+        wait_until(lambda: len(home.upstream.billed) == 4)
+        child.terminate()
+        assert all(stream.result() for stream in streams)
+        assert child.process.wait(30) == 0
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{child.url}/health", timeout=5)
+    assert not home.rows("SELECT 1 FROM hold WHERE state = 'open'")
+    assert [row["output_text"] for row in home.usage().values()] == [300] * 4
+    assert {row["status"] for row in home.usage().values()} == {"ok"}
+    home.check_books()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * 3600 if SOAK else 300)
+def test_long_work_leaks_neither_memory_nor_files_nor_threads(home: Home, wait_until):
+    """R9: after a warm-up, as many again of everything change nothing."""
+    whole, streams = count(1_500, 500_000), count(150, 50_000)
+
+    async def work(url: str) -> None:
+        places = asyncio.Semaphore(16)
+        async with httpx.AsyncClient(timeout=60, headers=home.headers) as client:
+
+            async def one(number: int) -> None:
+                async with places:
+                    body = chat(tokens=5 if number < whole else 40)
+                    body["stream"] = number >= whole
+                    answer = await client.post(f"{url}/v1/chat/completions", json=body)
+                    assert answer.status_code == 200
+                home.upstream.bodies.clear()
+                home.upstream.headers.clear()
+
+            for start in range(0, whole + streams, 1_000):
+                await asyncio.gather(*map(one, range(start, min(start + 1_000, whole + streams))))
+
+    def state(process: psutil.Process) -> tuple[int, int, int]:
+        return process.memory_info().rss, process.num_fds(), process.num_threads()
+
+    with home.serving() as child:
+        process = psutil.Process(child.process.pid)
+        asyncio.run(work(child.url))
+        wait_until(lambda: not home.rows("SELECT 1 FROM hold WHERE state = 'open'"))
+        memory, files, threads = state(process)
+        asyncio.run(work(child.url))
+        wait_until(lambda: not home.rows("SELECT 1 FROM hold WHERE state = 'open'"))
+        later = state(process)
+    assert later[0] < memory * 1.05 + 4e6
+    assert later[1] <= files + 4  # pooled connections come and go
+    assert later[2] <= threads + 2
+    assert len(home.usage()) == 2 * (whole + streams)
+    home.check_books()

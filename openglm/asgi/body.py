@@ -7,8 +7,8 @@ client's going; nobody else may call `receive` then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from openglm.errors import RequestTooLarge
 
@@ -44,21 +44,25 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
             return b"".join(chunks)
 
 
-async def until_gone(receive: Receive, work: Awaitable[None]) -> None:
-    """Await `work`, or cancel it as soon as the client is gone and raise ClientGone."""
+async def until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`; as soon as the client is gone, cancel it and raise ClientGone."""
+    working = asyncio.current_task()
+    assert working is not None, "a coroutine runs in a task"
+    gone = False
 
     async def watch() -> None:
+        nonlocal gone
         while (await receive())["type"] != "http.disconnect":
             pass
-
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(watch())
-    try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGone
-        working.result()
-    finally:
+        gone = True
         working.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        await work
+    except asyncio.CancelledError:
+        if gone and not working.uncancel():  # nobody else wants us to stop
+            raise ClientGone from None
+        raise
+    finally:
         watching.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)

@@ -7,6 +7,7 @@ A platform that nobody has signed up to is open to programs of its own machine: 
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from openglm.maas.identity import Caller
     from openglm.maas.platform import Platform
 
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")  # somebody else's request, brought by a proxy
+_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")  # somebody else's request, brought by a proxy
 
 
 def header(scope: Scope, name: str) -> str | None:
@@ -54,17 +55,26 @@ def is_local(scope: Scope) -> bool:
 
     The Host header must name this machine too, or a site could point its own name at 127.0.0.1.
     """
-    if any(header(scope, name) is not None for name in _FORWARDED):
-        return False
+    host = origin = None
+    for name, value in scope["headers"]:
+        if name in _FORWARDED:
+            return False
+        if name == b"host" and host is None:
+            host = value
+        elif name == b"origin":
+            origin = value
     client = address(scope)
-    if client is None or not _is_loopback(client):
-        return False
-    host = header(scope, "host") or ""
-    origin = header(scope, "origin")
-    return _names_us(f"//{host}") and (origin is None or _names_us(origin))
+    return (
+        client is not None
+        and _is_loopback(client)
+        and _names_us(b"//" + (host or b""))
+        and (origin is None or _names_us(origin))
+    )
 
 
-def _names_us(url: str) -> bool:
+@lru_cache(maxsize=256)
+def _names_us(data: bytes) -> bool:
+    url = data.decode("latin-1")
     try:
         name = urlsplit(url).hostname or ""
     except ValueError:
@@ -72,6 +82,7 @@ def _names_us(url: str) -> bool:
     return name == "localhost" or _is_loopback(name)
 
 
+@lru_cache(maxsize=256)
 def _is_loopback(text: str) -> bool:
     try:
         return ipaddress.ip_address(text).is_loopback

@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any, Literal, TypeVar
 
 from openglm.errors import OpenGLMError, Overloaded
@@ -29,6 +30,7 @@ from openglm.maas.database.connection import (
 T = TypeVar("T")
 Kind = Literal["sqlite", "postgres"]
 GROUP = 256  # writes of one commit, so that nobody waits long for the others
+LINGER_S = 0.004  # that a durable write waits for company: a flush costs more than what it flushes
 READERS = 4
 ATTEMPTS = 5  # at one group, when another node's transaction was in the way
 
@@ -136,25 +138,34 @@ class Database:
         return rows
 
     def _write_groups(self) -> None:
-        stopping = False
+        lingering: list[_Write] = []  # durable ones, in the order they came
+        due, stopping = 0.0, False
         while not stopping:
-            group, stopping = self._next_group()
-            # What need not be durable goes first: somebody waits for it before a first byte.
-            for durable in (False, True):
-                writes = [write for write in group if write.durable == durable]
-                if writes:
-                    self._commit(writes, durable)
+            group, stopping = self._next_group(due - monotonic() if lingering else None)
+            # What need not be durable goes at once: somebody waits for it before a first byte.
+            if quick := [write for write in group if not write.durable]:
+                self._commit(quick, durable=False)
+            if not lingering:
+                due = monotonic() + LINGER_S
+            lingering += [write for write in group if write.durable]
+            if lingering and (stopping or len(lingering) >= GROUP or monotonic() >= due):
+                self._commit(lingering, durable=True)
+                lingering = []
         if self._connection:
             self._connection.close()
 
-    def _next_group(self) -> tuple[list[_Write], bool]:
+    def _next_group(self, wait_s: float | None) -> tuple[list[_Write], bool]:
+        """What has been handed in, nothing if none of it comes within `wait_s`, and whether that was the end."""
         group: list[_Write] = []
-        first = self._queue.get()
-        while first is not None:
-            group.append(first)
-            if len(group) == GROUP or self._queue.empty():
-                return group, False
-            first = self._queue.get()
+        try:
+            write = self._queue.get(timeout=None if wait_s is None else max(0.0, wait_s))
+            while write is not None:
+                group.append(write)
+                if len(group) == GROUP:
+                    return group, False
+                write = self._queue.get_nowait()
+        except Empty:
+            return group, False
         return group, True
 
     def _commit(self, writes: list[_Write], durable: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,7 +16,7 @@ from openglm.maas.batches import routes as batches
 from openglm.maas.files import routes as files
 from openglm.maas.gateway import anthropic, later, monitor, openai, rerank, responses, zhipu
 from openglm.maas.gateway.call import Surface
-from openglm.maas.gateway.endpoint import RequestHandler, error_response, json_response, wrapped
+from openglm.maas.gateway.endpoint import Endpoint, RequestHandler, error_response, json_response, wrapped
 from openglm.maas.gateway.surfaces import BY_WORD, ENVELOPE, OPENAI, ZHIPU
 from openglm.maas.ids import new_id
 from openglm.maas.operate.metrics import CONTENT_TYPE
@@ -26,6 +26,7 @@ from openglm.maas.tasks import routes as tasks
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
     from openglm.maas.platform import Platform
 
@@ -63,11 +64,31 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     routes.append(Mount(console.PATH, console.create_console(platform)))
     if page:
         routes.append(Mount("/", create_page()))
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown})
+    app = _Gateway(routes=routes, exception_handlers={HTTPException: _unknown})
     app.state.started = platform.start
     app.state.stopped = platform.stop
     app.state.stop = platform.refuse
     return app
+
+
+class _Gateway(Starlette):
+    """Starlette, with a straight way to the endpoints of models: they handle every error themselves, and the
+    stack in between would cost a tenth of a request."""
+
+    def __init__(self, routes: list[BaseRoute], **given: Any):
+        super().__init__(routes=routes, **given)
+        self._straight: dict[str, Endpoint] = {}
+        for route in routes:
+            if isinstance(route, Route) and isinstance(route.app, Endpoint) and not route.param_convertors:
+                self._straight.setdefault(route.path, route.app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            endpoint = self._straight.get(scope["path"])
+            if endpoint is not None:
+                await endpoint(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
 
 async def _health(request: Request) -> Response:

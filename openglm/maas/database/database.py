@@ -155,7 +155,7 @@ class Database:
             self._connection.close()
 
     def _next_group(self, wait_s: float | None) -> tuple[list[_Write], bool]:
-        """What has been handed in, nothing if none of it comes within `wait_s`, and whether that was the end."""
+        """What has been handed in, or nothing if `wait_s` pass before; and whether that was the end."""
         group: list[_Write] = []
         try:
             write = self._queue.get(timeout=None if wait_s is None else max(0.0, wait_s))

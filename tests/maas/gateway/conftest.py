@@ -72,17 +72,3 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         platform.router.add(Channel("fake", upstream.url, {"glm": "wire"}, leaving="cancel"))
         with Running(create_app(platform)) as url:
             yield House(platform, upstream, url, key, org_id)
-
-
-@pytest.fixture
-def wait_until() -> Callable[[Callable[[], bool]], None]:
-    """Polls a condition until it holds, for at most a minute."""
-    import time
-
-    def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < deadline, "the condition never held"
-            time.sleep(0.005)
-
-    return wait

@@ -18,10 +18,10 @@ import pytest
 from openglm.maas.platform import Platform
 from openglm.maas.settings import Settings
 from tests.maas.fake_upstream import FakeUpstream
-from tests.maas.gateway.conftest import House, house, wait_until
+from tests.maas.gateway.conftest import House, house
 from tests.maas.money.conftest import audited
 
-__all__ = ["House", "house", "wait_until"]
+__all__ = ["House", "house"]
 
 SERVER = Path(__file__).with_name("server.py")
 START = 100 * 10**9  # nano in the wallet

@@ -68,7 +68,6 @@ def test_whoever_leaves_whenever_in_whatever_dialect_pays_what_the_model_wrote(h
     asyncio.run(all_of_them())
     wait_until(lambda: house.upstream.open == 0)
     house.settled(wait_until)
-    asyncio.run(house.platform.settled())
     rows = {row["request_id"]: row for row in house.usage()}
     assert len(house.usage()) == len(rows)  # nobody twice
     for request_id, wrote in house.upstream.billed.items():

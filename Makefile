@@ -14,6 +14,7 @@ run:  ## set up what is missing, then serve page and API on http://127.0.0.1:800
 
 test: setup  ## run every test, those on a real browser and PostgreSQL too
 	@setup/packages.sh
+	@$(BIN)/python setup/sdks.py > /dev/null
 	@exec $(BIN)/pytest $(ARGS)
 
 setup:  ## make .venv with everything that development needs

@@ -88,6 +88,8 @@ class FakeUpstream:
         self.bodies.append(body)
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         script = {**_script(body), **self.always}
+        if script.get("echo"):  # the answer is what was asked
+            script["words"] = [json.dumps(body)]
         request_id = request.headers.get("x-request-id", "")
         if status := script.get("status"):
             return web.json_response({"error": {"message": script.get("message", "no")}}, status=status)
@@ -138,6 +140,7 @@ class FakeUpstream:
             request.transport.abort()
             return
         written = 0
+        await asyncio.sleep(script.get("wait_s", 0))
         for index, word in enumerate(words):
             if request_id in self.aborted:
                 break
@@ -171,6 +174,8 @@ class FakeUpstream:
 
 def _script(body: dict[str, Any]) -> dict[str, Any]:
     text = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+    if isinstance(text, list):
+        text = next((part["text"] for part in text if part.get("type") == "text"), "")
     try:
         script = json.loads(text)
     except (TypeError, ValueError):

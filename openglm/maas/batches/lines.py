@@ -157,6 +157,12 @@ def same_endpoint(url: str) -> str:
     return "/v1/" + url[4:] if url.startswith("/v4/") else url
 
 
+def spoken(endpoint: str, dialect: Dialect) -> str:
+    """The endpoint as the dialect spells it: rows are read and answered in the words of the batch's place."""
+    version = "/v4/" if dialect == "zhipu" else "/v1/"
+    return version + endpoint[4:]
+
+
 def bodies(content: bytes, start: int, lines: list[Line]) -> Iterator[tuple[Line, bytes]]:
     """The bodies of lines that were read before, cut out of a part of the file that begins at `start`."""
     for line in lines:

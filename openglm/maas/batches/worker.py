@@ -23,7 +23,7 @@ from openglm.errors import (
     UpstreamFailure,
 )
 from openglm.maas.batches.batch import COLUMNS, Batch, Fault, from_row
-from openglm.maas.batches.lines import Line, LineReader, TooMuch, bodies, read_lines
+from openglm.maas.batches.lines import Line, LineReader, TooMuch, bodies, read_lines, spoken
 from openglm.maas.batches.refusals import refusal
 from openglm.maas.batches.rows import add_rows, record_row, request_id_of, result_lines, waiting_lines
 from openglm.maas.database import Database, Transaction
@@ -233,14 +233,14 @@ class Worker:
             try:
                 return await self._run_row(
                     caller,
-                    batch.endpoint,
+                    spoken(batch.endpoint, batch.dialect),
                     body,
                     request_id,
                     partial(_record, request_id),
                 )
             except (RateLimited, Overloaded, UpstreamFailure) as error:
                 if attempt + 1 == TRIES:
-                    return refusal(error)
+                    return refusal(error, batch.dialect)
                 await self._sleep(min(2.0**attempt, LONGEST_WAIT_S))
                 if self._over(batch):
                     return None
@@ -248,10 +248,10 @@ class Worker:
                 # A server died between the bill and the answer; asking again would bill twice.
                 return 409, INTERRUPTED
             except OpenGLMError as error:
-                return refusal(error)
+                return refusal(error, batch.dialect)
             except Exception as error:
                 logger.error("batch row %s failed", request_id, exc_info=error)
-                return refusal(error)
+                return refusal(error, batch.dialect)
         raise AssertionError("the last try returns")
 
     async def _wind_up(self, batch: Batch) -> Batch:

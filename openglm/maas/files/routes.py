@@ -6,18 +6,22 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from openglm.errors import InvalidRequest, NotOffered
+from openglm.asgi.body import read_body
+from openglm.dialects.fields import parse_object
+from openglm.errors import InvalidRequest
 from openglm.maas.files.files import MAX_BYTES, MAX_PAGE
-from openglm.maas.files.multipart import read_upload
+from openglm.maas.files.multipart import Upload, read_upload
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
 
+    from openglm.maas.identity import Caller
+
 Handler = Callable[["Request"], Awaitable["Response"]]
 Wrap = Callable[[str, Handler], Handler]
-PLACES = (("/v1/files", "openai"), ("/api/paas/v4/files", "zhipu"))
+MAX_DETAILS = 1 << 20  # bytes of a JSON body that names addresses
 
 
 def routes(platform: Any, wrap: Wrap) -> list[Route]:
@@ -28,11 +32,35 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
     async def upload(request: Request) -> Response:
         caller = await platform.caller(request, endpoint="files")
         async with read_upload(request, MAX_BYTES) as sent:
-            if "upload_detail" in sent.fields:
-                raise NotOffered("upload_detail is not offered here", hint="upload the file itself")
-            purpose = sent.fields.get("purpose", "")
-            file = await platform.files.upload(caller, sent.filename, purpose, sent.chunks())
-        return JSONResponse(file.wire())
+            return JSONResponse(await keep(caller, sent))
+
+    async def keep(caller: Caller, sent: Upload) -> dict[str, Any]:
+        purpose = sent.fields.get("purpose", "")
+        return (await platform.files.upload(caller, sent.filename, purpose, sent.chunks())).wire()
+
+    async def upload_or_teach(request: Request) -> Response:
+        """Zhipu's place takes documents of knowledge bases too: themselves, or their addresses as JSON."""
+        from openglm.maas.knowledge.routes import add_urls, take_documents
+
+        caller = await platform.caller(request, endpoint="files")
+        if request.headers.get("content-type", "").startswith("application/json"):
+            caller.may_call("knowledge")
+            fields = parse_object(await read_body(request.scope, request.receive, MAX_DETAILS))
+            return JSONResponse(await add_urls(platform, caller, fields))
+        async with read_upload(request, MAX_BYTES) as sent:
+            base_id = sent.fields.get("knowledge_id")
+            if sent.fields.get("purpose") != "retrieval" or not base_id:
+                return JSONResponse(await keep(caller, sent))
+            caller.may_call("knowledge")
+            return JSONResponse(await take_documents(platform, caller, base_id, [sent]))
+
+    async def list_files_or_documents(request: Request) -> Response:
+        from openglm.maas.knowledge.routes import document_page
+
+        if not request.query_params.get("knowledge_id"):
+            return await list_files(request)
+        caller = await platform.caller(request, endpoint="knowledge")
+        return JSONResponse(await document_page(platform, request, caller))
 
     async def list_files(request: Request) -> Response:
         caller = await platform.caller(request, endpoint="files")
@@ -65,12 +93,16 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
         await platform.files.delete(caller, request.path_params["id"])
         return JSONResponse({"id": request.path_params["id"], "object": "file", "deleted": True})
 
+    places = (
+        ("/v1/files", "openai", upload, list_files),
+        ("/api/paas/v4/files", "zhipu", upload_or_teach, list_files_or_documents),
+    )
     return [
         Route(base + path, wrap(dialect, handler), methods=[method])
-        for base, dialect in PLACES
+        for base, dialect, uploading, listing in places
         for path, method, handler in (
-            ("", "POST", upload),
-            ("", "GET", list_files),
+            ("", "POST", uploading),
+            ("", "GET", listing),
             ("/{id}", "GET", one),
             ("/{id}", "DELETE", delete),
             ("/{id}/content", "GET", content),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +11,7 @@ from openglm.asgi.body import read_body
 from openglm.dialects.fields import Fields, parse_object
 from openglm.dialects.zhipu.errors import envelope
 from openglm.errors import InvalidRequest, NotOffered, OpenGLMError
-from openglm.maas.files.multipart import read_uploads
+from openglm.maas.files.multipart import Upload, read_uploads
 from openglm.maas.files.routes import Wrap, whole
 from openglm.maas.knowledge.knowledge import Base, Manners
 from openglm.maas.knowledge.reading import MAX_BYTES
@@ -83,7 +83,8 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
         return await document_page(platform, request, caller)
 
     async def upload(request: Request, caller: Caller) -> Any:
-        return await upload_documents(platform, request, caller, request.path_params["id"])
+        async with read_uploads(request, MAX_BYTES, most=MAX_FILES) as sent:
+            return await take_documents(platform, caller, request.path_params["id"], sent)
 
     async def upload_urls(request: Request, caller: Caller) -> Any:
         return await add_urls(platform, caller, await _fields(request))
@@ -147,26 +148,19 @@ async def document_page(platform: Any, request: Request, caller: Caller) -> dict
     return {"list": [_document(row) for row in rows], "object": "list", "total": total}
 
 
-async def upload_documents(
-    platform: Any, request: Request, caller: Caller, base_id: str | None
+async def take_documents(
+    platform: Any, caller: Caller, base_id: str, sent: Sequence[Upload]
 ) -> dict[str, Any]:
     """Each file that was sent, taken in or refused by itself."""
     taken, refused = [], []
-    async with read_uploads(request, MAX_BYTES, most=MAX_FILES) as sent:
-        fields = Fields({name: _plain(name, value) for name, value in sent[0].fields.items()})
-        manners = read_manners(fields)
-        base_id = base_id or fields.needed_text("knowledge_id")
-        await platform.knowledge.base(caller, base_id)
-        for file in sent:
-            try:
-                document = await platform.knowledge.add(
-                    caller, base_id, file.filename, file.chunks(), manners
-                )
-                taken.append({"documentId": document, "fileName": file.filename, "filename": file.filename})
-            except OpenGLMError as error:
-                refused.append(
-                    {"fileName": file.filename, "filename": file.filename, "failReason": str(error)}
-                )
+    manners = read_manners(Fields(dict(_plain(name, value) for name, value in sent[0].fields.items())))
+    await platform.knowledge.base(caller, base_id)
+    for file in sent:
+        try:
+            document = await platform.knowledge.add(caller, base_id, file.filename, file.chunks(), manners)
+            taken.append({"documentId": document, "fileName": file.filename, "filename": file.filename})
+        except OpenGLMError as error:
+            refused.append({"fileName": file.filename, "filename": file.filename, "failReason": str(error)})
     return {"successInfos": taken, "failedInfos": refused}
 
 
@@ -247,17 +241,19 @@ def read_question(fields: Fields) -> tuple[Question, list[str]]:
     return question, bases
 
 
-def _plain(name: str, value: str) -> Any:
-    """A form's text as JSON has it: numbers, and the list of separators."""
+def _plain(name: str, value: str) -> tuple[str, Any]:
+    """A form's field as JSON has it: numbers, and a list of separators, which SDKs call name[]."""
     if name in ("knowledge_type", "sentence_size") and value.isdecimal() and len(value) < 7:
-        return int(value)
+        return name, int(value)
+    if name == "custom_separator[]":
+        return "custom_separator", [value]
     if name == "custom_separator":
         try:
             found = msgspec.json.decode(value)
         except msgspec.DecodeError:
-            return [value]
-        return found if isinstance(found, list) else [value]
-    return value
+            return name, [value]
+        return name, found if isinstance(found, list) else [value]
+    return name, value
 
 
 def _refuse_callbacks(fields: Fields) -> None:

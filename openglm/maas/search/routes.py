@@ -49,7 +49,7 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
 
     Of the platform: caller, billing, clock, search (a SearchEngine or None), and fetch (the guarded one).
     """
-    from starlette.responses import JSONResponse
+    from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
 
     async def opened(request: Request) -> tuple[Caller, Fields]:
@@ -84,7 +84,15 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
         async with charged(platform, caller, name, request_id):
             query = shapes.read_tool_query(fields)
             hits = await engine().search(query)
-        return JSONResponse(shapes.tool_answer(request_id, platform.clock() // 1000, query, hits))
+        head = {
+            "id": request_id,
+            "request_id": fields.text("request_id") or request_id,
+            "created": platform.clock() // 1000,
+        }
+        calls = shapes.tool_calls(request_id, query, hits)
+        if fields.flag("stream"):
+            return Response(shapes.tool_events(head, calls), media_type="text/event-stream")
+        return JSONResponse(shapes.tool_answer(head, calls))
 
     async def reader(request: Request) -> Response:
         caller, fields = await opened(request)

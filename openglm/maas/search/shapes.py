@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import msgspec
+
 from openglm.dialects.fields import Fields
+from openglm.dialects.openai.frames import DONE
 from openglm.maas.search.engine import DAYS, Hit, Query, Recency
 from openglm.maas.search.index import terms
 from openglm.maas.search.page import Page
@@ -65,9 +68,10 @@ def intent(query: Query, *, asked: bool) -> dict[str, str]:
     return {"query": query.text, "intent": "SEARCH_ALL" if asked else "SEARCH_ALWAYS", "keywords": keywords}
 
 
-def tool_answer(answer_id: str, created: int, query: Query, hits: list[Hit]) -> dict[str, Any]:
+def tool_calls(answer_id: str, query: Query, hits: list[Hit]) -> list[dict[str, Any]]:
+    """What the older route says that its tool did: judged the question, and searched."""
     found = [{"index": 0, **result} for result in results(hits, images=False)]
-    calls = [
+    return [
         {
             "id": f"{answer_id}_1",
             "type": "search_intent",
@@ -75,8 +79,22 @@ def tool_answer(answer_id: str, created: int, query: Query, hits: list[Hit]) -> 
         },
         {"id": f"{answer_id}_2", "type": "search_result", "search_result": found},
     ]
+
+
+def tool_answer(head: dict[str, Any], calls: list[dict[str, Any]]) -> dict[str, Any]:
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "tool", "tool_calls": calls}}
-    return {"id": answer_id, "request_id": answer_id, "created": created, "choices": [choice]}
+    return {**head, "choices": [choice]}
+
+
+def tool_events(head: dict[str, Any], calls: list[dict[str, Any]]) -> bytes:
+    """The same as a stream: a chunk for each call."""
+    frames = []
+    for index, call in enumerate(calls):
+        delta = {"role": "tool", "tool_calls": [{"index": index, **call}]}
+        finish = "stop" if index + 1 == len(calls) else None
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        frames.append(b"data: %b\n\n" % msgspec.json.encode({**head, "choices": [choice]}))
+    return b"".join(frames) + DONE
 
 
 def reader_result(page: Page, url: str, fields: Fields) -> dict[str, Any]:

@@ -269,11 +269,11 @@ class Tasks:
                 return await self._run(caller, row["endpoint"], row["body"], row["id"], keep)
             except (RateLimited, Overloaded, UpstreamFailure) as error:
                 if attempt + 1 == TRIES:
-                    return refusal(error)
+                    return refusal(error, "zhipu")
                 await self._sleep(2.0**attempt)
             except Exception as error:
                 logger.info("task %s failed: %s", row["id"], error)
-                return refusal(error)
+                return refusal(error, "zhipu")
         raise AssertionError("the last try returns")
 
     async def _keep(self) -> None:

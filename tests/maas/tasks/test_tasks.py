@@ -118,6 +118,19 @@ def test_a_full_server_is_asked_again(bench: Bench) -> None:
     asyncio.run(go())
 
 
+def test_a_server_that_stays_full_is_told_in_zhipus_words(bench: Bench) -> None:
+    async def go() -> None:
+        async def busy(*request):
+            raise Overloaded("full")
+
+        tasks = bench.tasks(busy)
+        task = await tasks.submit(ANNE, asked())
+        await tasks.run_pending()
+        assert (await tasks.get(ANNE, task.id)).wire()["error"] == {"code": "1305", "message": "full"}
+
+    asyncio.run(go())
+
+
 def test_only_the_owner_sees_a_task(bench: Bench) -> None:
     async def go() -> None:
         tasks = bench.tasks()

@@ -1,0 +1,161 @@
+"""One platform that all SDKs visit, each with accounts of its own; on SQLite, in a folder that goes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from openglm.asgi import Running
+from openglm.asgi.events import EventStream
+from openglm.maas.gateway import create_app
+from openglm.maas.limits import Rule
+from openglm.maas.outbound import GuardedSession
+from openglm.maas.platform import Platform
+from openglm.maas.search import Document
+from openglm.maas.settings import Settings
+from openglm.maas.upstreams import Channel
+from tests.maas.fake_upstream import FakeUpstream
+from tests.sdk.table import World, until
+
+ROOT = Path(__file__).parent.parent.parent
+YUAN = 1_000_000_000
+PAGE = b"""<html><head><title>Tides</title><meta name=description content="About tides"></head><body>
+<p>The tide <b>turns</b> twice a day. <a href="/moon">Moon</a> <img src="/sea.png" alt="the sea"></p>
+</body></html>"""
+
+
+@dataclass
+class Town:
+    platform: Platform
+    upstream: FakeUpstream
+    url: str
+    page: str
+    owner_id: str
+
+    def move_in(self, sdk: str) -> World:
+        """Accounts for one SDK, so that it finds nothing of the others'."""
+        return asyncio.run(self._move_in(sdk))
+
+    def bill(self, key: str) -> list[dict]:
+        """What a key was billed for, once nothing is held any more."""
+        read, key_id = self.platform.database.read_now, key.partition(".")[0]
+        until(lambda: not read("SELECT 1 FROM hold WHERE state = 'open'"))
+        rows = read("SELECT * FROM usage_event WHERE key_id = :key ORDER BY created_at", key=key_id)
+        return [dict(row) for row in rows]
+
+    async def _move_in(self, sdk: str) -> World:
+        platform = self.platform
+        rich, limited = await self._account(sdk, yuan=10), await self._account(sdk, yuan=10)
+        poor, planned = await self._account(sdk), await self._account(sdk)
+        await platform.accounts.set_tier(limited, "limited")
+        await platform.plans.subscribe(planned, "pro", idempotency_key="plan")
+        return World(
+            url=self.url,
+            page=self.page,
+            key=await self._key(rich),
+            poor_key=await self._key(poor),
+            narrow_key=await self._key(rich, models=["other"]),
+            limited_key=await self._key(limited),
+            plan_key=await self._key(planned),
+        )
+
+    async def _account(self, name: str, *, yuan: int = 0) -> str:
+        org = await self.platform.accounts.create_org(name, self.owner_id)
+        if yuan:
+            await self.platform.wallet.top_up(org.id, yuan * YUAN, idempotency_key="start")
+        return org.id
+
+    async def _key(self, org_id: str, **scope) -> str:
+        (project,) = await self.platform.projects.list(org_id)
+        return (await self.platform.keys.create(org_id, project.id, "tests", **scope)).key
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory) -> Iterator[Town]:
+    platform = Platform(Settings(data=tmp_path_factory.mktemp("town")), serves=False)
+    platform._web = GuardedSession(allow_private=True, resolve=_here)  # where the reader's page is
+    owner_id = asyncio.run(_furnish(platform))
+    with FakeUpstream() as upstream, _served(PAGE) as page, pytest.MonkeyPatch.context() as patch:
+        # Not every ten seconds: so that every client meets keep-alives.
+        patch.setitem(EventStream.__init__.__kwdefaults__, "keep_alive_s", 0.02)
+        platform.router.add(Channel("fake", upstream.url, {"glm": "wire"}, leaving="cancel"))
+        with Running(create_app(platform)) as url:
+            yield Town(platform, upstream, url, page, owner_id)
+
+
+async def _here(host: str, port: int) -> Sequence[str]:
+    return ["127.0.0.1"]
+
+
+async def _furnish(platform: Platform) -> str:
+    await platform.prices.set_per_million("*", uncached="1", output="4", per_call="0.01")
+    await platform.limits.rules.put(Rule(tier="limited", rpm=1))
+    await platform.search.add([Document("https://a.example/tides", "Tides", "The moon makes the tides.")])
+    return (await platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann")).user.id
+
+
+@contextmanager
+def _served(page: bytes) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://pages.example:{server.server_port}/tides"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an SDK's own interpreter said: its methods, and the traceback of each row that failed."""
+
+    world: World
+    methods: list[str]
+    checks: dict[str, str | None]
+    refusals: dict[str, str | None]
+
+
+@pytest.fixture(scope="session")
+def driven(town: Town) -> Callable[[str], Report]:
+    """Runs the table of an SDK in the environment that `setup/sdks.py` makes for it, once."""
+    reports: dict[str, Report] = {}
+
+    def run(name: str, module: str) -> Report:
+        if name not in reports:
+            setup = [sys.executable, ROOT / "setup" / "sdks.py", name]
+            python = subprocess.run(setup, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+            world = town.move_in(name)
+            done = subprocess.run(
+                [python.strip(), "-m", "tests.sdk.drive", module],
+                cwd=ROOT,
+                input=json.dumps(asdict(world)),
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+                timeout=250,
+            )
+            reports[name] = Report(world, **json.loads(done.stdout))
+        return reports[name]
+
+    return run

@@ -1,0 +1,50 @@
+"""Runs an SDK's table in the interpreter that has it: `python -m tests.sdk.drive zai < world.json`.
+
+Prints one JSON object: every method that the SDK has, for each check the traceback of its failure or null,
+and the same for each method that must be refused.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+
+from tests.sdk.table import World, placeholders
+from tests.sdk.zhipu import Sdk
+from tests.sdk.zhipu_tables import TABLES
+
+
+def main(name: str) -> None:
+    sdk, table = Sdk(name, World(**json.load(sys.stdin))), TABLES[name]
+    methods = dict(sdk.methods())
+    json.dump(
+        {
+            "methods": list(methods),
+            "checks": {sentence: failure(check, sdk) for sentence, check in table.checks.items()},
+            "refusals": {
+                method: failure(refused, sdk, call, refusal)
+                for method, call in methods.items()
+                if (refusal := table.refusal_of(method))
+            },
+        },
+        sys.stdout,
+    )
+
+
+def refused(sdk: Sdk, call: Callable, refusal) -> None:
+    with sdk.raises("APIRequestFailedError", refusal.code):
+        call(**placeholders(call, refusal.arguments))
+
+
+def failure(check: Callable[..., None], *arguments: object) -> str | None:
+    try:
+        check(*arguments)
+    except Exception:
+        return traceback.format_exc()
+    return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -18,7 +18,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from openglm.commands.session import EngineFlags, SamplingFlags, Session, open_session
+from openglm.commands.session import EngineFlags, Lora, SamplingFlags, Session, open_session
 from openglm.errors import InvalidRequest, OpenGLMError
 from openglm.messages import Event, Failure, Finish, Message, ReasoningDelta, SamplingParams, TextDelta
 
@@ -42,11 +42,12 @@ def chat(
     *,
     system: Annotated[str | None, Parameter(help="how the model should behave")] = None,
     thinking: Annotated[bool | None, Parameter(help="for models that can; default: the model's own")] = None,
+    lora: Lora = None,
     sampling: SamplingFlags = SamplingFlags(),
     flags: EngineFlags = EngineFlags(),
 ) -> None:
     """Talk to a model in the terminal: it streams, remembers, and /help lists what can be said besides."""
-    with open_session(model, flags) as session:
+    with open_session(model, flags, lora) as session:
         params = sampling.params(session.local)
         Conversation(session, params, system=system, thinking=thinking).run()
 

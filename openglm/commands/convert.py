@@ -24,12 +24,21 @@ Dtype = Annotated[
 REPUBLISHED = {"chatglm": "glm"}
 
 
-def convert(source: From, target: To, /, *, dtype: Dtype = None) -> None:
+def convert(
+    source: From,
+    target: To,
+    /,
+    *,
+    dtype: Dtype = None,
+    lora: Annotated[
+        Path | None, Parameter(help="merge the LoRA adapter in this folder into the weights")
+    ] = None,
+) -> None:
     """Write a checkpoint as a folder with config.json, safetensors and the tokenizer's files.
 
     Weights that need no change are written byte for byte. GGUF files and FP8 or packed weights are unpacked.
     """
-    write(source, target, dtype, None)
+    write(source, target, dtype, None, lora)
 
 
 def quantize(
@@ -44,7 +53,13 @@ def quantize(
     write(source, target, dtype, "int4" if bits == 4 else "int8")
 
 
-def write(source: str, target: Path, dtype: str | None, bits: Literal["int4", "int8"] | None) -> None:
+def write(
+    source: str,
+    target: Path,
+    dtype: str | None,
+    bits: Literal["int4", "int8"] | None,
+    lora: Path | None = None,
+) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(
             f"{target} exists and is not empty", hint="choose a new folder, or remove this one"
@@ -53,9 +68,12 @@ def write(source: str, target: Path, dtype: str | None, bits: Literal["int4", "i
     import torch
 
     from openglm.model import load_model, save_model
+    from openglm.model.lora import merge, read_adapter
 
     print(f"reading {local.title} from {local.path}", file=sys.stderr, flush=True)
     model = load_model(local.path, dtype=getattr(torch, dtype) if dtype else None, quantize=bits)
+    if lora is not None:
+        merge(model, read_adapter(lora, model.config))
     with tempfile.TemporaryDirectory() as folder:
         companions = Path(folder)
         gather_companions(local.path, companions)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from openglm.commands.session import EngineFlags, SamplingFlags, open_session
+from openglm.commands.session import EngineFlags, Lora, SamplingFlags, open_session
 from openglm.errors import EngineFailure
 from openglm.messages import Failure, Finish, Message, ReasoningDelta, TextDelta, Usage, UsageUpdate
 
@@ -26,12 +26,13 @@ def generate(
     json_: Annotated[
         bool, Parameter(name="--json", negative=(), help="print one JSON object at the end")
     ] = False,
+    lora: Lora = None,
     sampling: SamplingFlags = SamplingFlags(),
     flags: EngineFlags = EngineFlags(),
 ) -> None:
     """Answer one prompt and exit. The answer streams to stdout, the reasoning and all else to stderr."""
     text = sys.stdin.read() if prompt == "-" else prompt
-    with open_session(model, flags) as session:
+    with open_session(model, flags, lora) as session:
         params = sampling.params(session.local)
         if raw:
             events = session.continuation(text, params)

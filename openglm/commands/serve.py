@@ -13,6 +13,7 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from openglm.commands.session import EngineFlags, how_it_runs, open_session, read_recommended
+from openglm.errors import InvalidRequest
 from openglm.messages import SamplingParams
 
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))]
@@ -35,6 +36,13 @@ def serve(
     uds: Annotated[Path | None, Parameter(help="listen on this Unix socket instead")] = None,
     name: Annotated[str | None, Parameter(help="what requests call the model; default: its own name")] = None,
     page: Annotated[bool, Parameter(help="serve the chat page at / too")] = False,
+    lora: Annotated[
+        tuple[str, ...],
+        Parameter(help="serve a LoRA adapter too, as NAME=FOLDER; may be repeated", negative=()),
+    ] = (),
+    lora_loading: Annotated[
+        bool, Parameter(negative=(), help="let whoever reaches the server load adapters from this disk")
+    ] = False,
     access_log: Annotated[bool, Parameter(negative=(), help="one line on stderr for each request")] = False,
     until_eof: Annotated[
         bool,
@@ -48,6 +56,7 @@ def serve(
     from openglm.asgi import open_socket, run
     from openglm.serve import Service, create_app
 
+    adapters = [named_folder(text) for text in lora]
     open_socket(address.host, address.port, uds).close()  # a taken port is known before the model is loaded
     with open_session(model, flags) as session:
         local = session.local
@@ -64,14 +73,26 @@ def serve(
         say(f"model    {local.title}, called {name or local.name!r} in requests")
         say(f"licence  {local.licence or 'as its files say'}")
         say(f"runs on  {how_it_runs(local.path, flags)}")
+        for adapter, folder in adapters:
+            service.load_adapter(adapter, folder)
+            say(f"adapter  {adapter!r} from {folder}")
         run(
-            create_app(service, page=page),
+            # Whoever may open a Unix socket may read this disk anyway.
+            create_app(service, page=page, lora_loading=lora_loading or uds is not None),
             host=address.host,
             port=address.port,
             uds=uds,
             on_ready=lambda url: print(f"ready {url}", flush=True),
             access_log=access_log,
         )
+
+
+def named_folder(text: str) -> tuple[str, Path]:
+    """NAME=FOLDER, taken apart."""
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise InvalidRequest(f"--lora must be NAME=FOLDER, got {text!r}")
+    return name, Path(folder).expanduser()
 
 
 def stop_at_eof() -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 TEMPERATURE, TOP_P = 0.6, 0.95
 
 
+Lora = Annotated[Path | None, Parameter(help="the folder of a LoRA adapter to answer with")]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFlags:
@@ -110,6 +113,7 @@ class Session:
     engine: Engine
     tokenizer: Tokenizer
     chat_format: ChatFormat
+    adapter: str | None = None  # the name that the engine knows a LoRA adapter by
 
     def __enter__(self) -> Session:
         return self
@@ -149,7 +153,7 @@ class Session:
         """The engine's outputs; leaving early frees what the request holds."""
         from openglm.engine import EngineRequest
 
-        outputs = self.engine.generate(EngineRequest(prompt_ids, sampling))
+        outputs = self.engine.generate(EngineRequest(prompt_ids, sampling, adapter=self.adapter))
         try:
             yield from outputs
         finally:
@@ -169,15 +173,27 @@ def ending(output: EngineOutput) -> Iterator[Event]:
         yield last
 
 
-def open_session(name: str | None, flags: EngineFlags) -> Session:
-    """Find, fetch, check and load a model. None: the default one. What happens is told on stderr."""
+def open_session(name: str | None, flags: EngineFlags, lora: Path | None = None) -> Session:
+    """Find, fetch, check and load a model. None: the default one. What happens is told on stderr.
+
+    `lora`: the folder of an adapter that the session's answers go through.
+    """
     local = hub.resolve(name or hub.catalogue().default)
     told = f"{local.title} ({local.licence})" if local.licence else local.title
     print(f"loading {told} from {local.source}", file=sys.stderr, flush=True)
     engine = load(local.path, flags)
     from openglm.tokenizer.chat import load_chat_format
 
-    return Session(local, engine, engine.tokenizer, load_chat_format(local.path, engine.tokenizer))
+    session = Session(
+        local,
+        engine,
+        engine.tokenizer,
+        load_chat_format(local.path, engine.tokenizer),
+        adapter=None if lora is None else str(lora),
+    )
+    if session.adapter is not None:
+        engine.load_adapter(session.adapter, Path(session.adapter).expanduser())
+    return session
 
 
 def load(path: Path, flags: EngineFlags) -> Engine:

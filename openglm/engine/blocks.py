@@ -1,8 +1,8 @@
 """The paged cache's bookkeeping: which block is free, shared, or remembered for its content. No torch.
 
 A block is `block_size` token positions in every layer's cache. Full blocks are remembered by a chained hash
-of (all tokens up to their end, salt), so that equal prefixes are computed once. Memory of a block that nobody
-uses is given away only when no empty block is left, least recently used first.
+of (all tokens up to their end, salt, adapter), so that equal prefixes are computed once. Memory of a block
+that nobody uses is given away only when no empty block is left, least recently used first.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 
-def root_hash(salt: str) -> bytes:
-    """Parent of a sequence's first block. Different salts never share a block."""
-    return blake2b(salt.encode("utf-8", "surrogatepass"), digest_size=32, person=b"openglm-prefix").digest()
+def root_hash(salt: str, adapter: int) -> bytes:
+    """Parent of a sequence's first block. Different salts or adapters never share a block."""
+    text = f"{adapter} {salt}".encode("utf-8", "surrogatepass")
+    return blake2b(text, digest_size=32, person=b"openglm-prefix").digest()
 
 
 def block_hash(parent: bytes, token_ids: Sequence[int]) -> bytes:

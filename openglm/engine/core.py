@@ -16,6 +16,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from openglm.engine.adapters import NO_ADAPTER
 from openglm.engine.blocks import BlockPool
 from openglm.engine.cache import PagedCache, cache_dtype, count_blocks
 from openglm.engine.check import Limits, check_request
@@ -27,9 +28,10 @@ from openglm.engine.sampler import BROKEN, Sampler
 from openglm.engine.scheduler import Chunk, Plan, Scheduler
 from openglm.engine.speculate import Drafter, LookupDrafter, MTPDrafter
 from openglm.engine.stops import StopState
-from openglm.errors import EngineFailure
+from openglm.errors import Conflict, EngineFailure, ModelNotFound
 from openglm.messages import Failure, Finish, FinishReason, TokenLogprob
 from openglm.model.decoder import Decoder
+from openglm.model.lora import Adapter
 from openglm.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,9 @@ class EngineCore:
         self.sampler = Sampler(tokenizer)
         self.grammars = GrammarCompiler(tokenizer, self.vocab_size)
         self._ids = itertools.count(1)
+        self._adapters: dict[str, int] = {}  # name -> number
+        self._retired: set[int] = set()  # adapters without a name, which answers in flight still use
+        self._numbers = itertools.count(NO_ADAPTER + 1)  # never used again: cached prefixes go by them
         self._live: dict[int, Sequence] = {}
         self._finished = self._failed = self._aborted = self._steps = 0
         self._prompt_tokens = self._cached_tokens = self._generated = self._proposed = self._accepted = 0
@@ -88,6 +93,9 @@ class EngineCore:
     def prepare(self, request: EngineRequest) -> Sequence:
         """Check a request and compile its grammar; raises InvalidRequest. Any thread may call this."""
         max_length = check_request(request, self.limits)
+        adapter = NO_ADAPTER if request.adapter is None else self._adapters.get(request.adapter)
+        if adapter is None:
+            raise ModelNotFound(f"no adapter {request.adapter!a} is loaded", param="model")
         sampling, tokenizer = request.sampling, self.tokenizer
         stop_ids: dict[int, str | int | None] = {}
         if not sampling.ignore_eos:
@@ -103,14 +111,20 @@ class EngineCore:
             token_ids=list(request.prompt_ids),
             max_length=max_length,
             seed=(secrets.randbits(64) if sampling.seed is None else sampling.seed) % MAX_SEED,
+            adapter=adapter,
             stop_ids=stop_ids,
             stop=StopState(sampling.stop, strip_space=tokenizer.prefix_space) if sampling.stop else None,
             grammar=self.grammars.compile(request.grammar) if request.grammar is not None else None,
         )
 
-    def submit(self, sequence: Sequence) -> None:
+    def submit(self, sequence: Sequence) -> EngineOutput | None:
+        """Queue it. An output if it is over already: its adapter may have been unloaded since `prepare`."""
+        if sequence.adapter != NO_ADAPTER and sequence.adapter not in self.runner.adapters:
+            self._failed += 1
+            return self._output(sequence, failure=Failure(f"{sequence.request.adapter!a} was unloaded"))
         self._live[sequence.id] = sequence
         self.scheduler.add(sequence)
+        return None
 
     def add(self, request: EngineRequest) -> int:
         sequence = self.prepare(request)
@@ -314,6 +328,8 @@ class EngineCore:
         self.sampler.forget(sequence)
         if self.drafter is not None:
             self.drafter.forget(sequence)
+        if sequence.adapter in self._retired:
+            self._drop_unused()
         if sequence.cached_tokens is not None:  # it was admitted
             self._prompt_tokens += sequence.num_prompt
             self._cached_tokens += sequence.cached_tokens
@@ -360,6 +376,27 @@ class EngineCore:
             cached_tokens=sequence.cached_tokens or 0,
             generated_tokens=sequence.num_generated,
         )
+
+    def load_adapter(self, name: str, adapter: Adapter) -> None:
+        """Let requests use it by this name."""
+        if name in self._adapters:
+            raise Conflict(f"an adapter {name!a} is loaded already", hint="unload it first")
+        number = next(self._numbers)
+        self.runner.adapters.add(number, adapter)
+        self._adapters = {**self._adapters, name: number}  # other threads read it
+
+    def unload_adapter(self, name: str) -> None:
+        """No new request finds it any more; answers in flight go on with it, and the last one frees it."""
+        if name not in self._adapters:
+            raise ModelNotFound(f"no adapter {name!a} is loaded", param="lora_name")
+        self._retired.add(self._adapters[name])
+        self._adapters = {other: number for other, number in self._adapters.items() if other != name}
+        self._drop_unused()
+
+    def _drop_unused(self) -> None:
+        for number in self._retired - {sequence.adapter for sequence in self._live.values()}:
+            self._retired.remove(number)
+            self.runner.adapters.remove(number)
 
     @torch.inference_mode()
     def update_weights(self, tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]) -> None:

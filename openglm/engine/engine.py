@@ -29,6 +29,7 @@ from openglm.errors import EngineFailure, Overloaded
 from openglm.messages import Failure
 from openglm.model.checkpoint import load_model
 from openglm.model.decoder import Decoder
+from openglm.model.lora import read_adapter
 from openglm.runtime import pick_device
 from openglm.tokenizer import Tokenizer, load_tokenizer
 
@@ -130,6 +131,15 @@ class Engine:
         a request that nobody streams yet is forgotten."""
         self._inbox.put(partial(self._abort, request_id))
 
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Read a LoRA adapter in PEFT's layout; requests use it by its name from the next step on."""
+        adapter = read_adapter(folder, self._core.model.config)
+        self._call(lambda: self._core.load_adapter(name, adapter))
+
+    def unload_adapter(self, name: str) -> None:
+        """Take the name away; answers in flight finish with the adapter."""
+        self._call(lambda: self._core.unload_adapter(name))
+
     def update_weights(self, tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]) -> None:
         """Between two steps, put new values into the model; see EngineCore.update_weights."""
         self._call(lambda: self._core.update_weights(tensors))
@@ -216,7 +226,9 @@ class Engine:
     def _submit(self, sequence: EngineSequence) -> None:
         with self._lock:
             self._num_submitted -= 1
-            self._core.submit(sequence)
+            output = self._core.submit(sequence)
+        if output is not None:
+            self._deliver([(sequence.id, output)])
 
     def _abort(self, request_id: int) -> None:
         output = self._core.abort(request_id)

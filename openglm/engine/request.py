@@ -25,6 +25,7 @@ class EngineRequest:
     prompt_logprobs: bool = False  # log-probabilities of the prompt's own tokens (echo)
     cache_salt: str = ""  # requests with different salts never share cached prefixes
     pooling: Literal["mean"] | None = None  # an embedding instead of an answer
+    adapter: str | None = None  # the name of a loaded LoRA adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class Sequence:
     token_ids: list[int]
     max_length: int  # prompt and answer together
     seed: int = 0
+    adapter: int = 0  # the number of its adapter; 0: none
     # set by prepare(), used by the sampler and the core
     stop_ids: dict[int, str | int | None] = field(default_factory=dict)  # token -> what to report
     stop: StopState | None = None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from openglm import kernels
+from openglm.engine.adapters import Adapters
 from openglm.engine.cache import PagedCache
 from openglm.engine.request import Sequence
 from openglm.engine.scheduler import Chunk
@@ -55,12 +56,15 @@ class Batch:
     positions: Tensor  # (T,)
     attend: PagedAttend
     first_rows: list[int]  # by sequence
+    counts: list[int]  # rows of each sequence
+    adapters: list[int]  # the number of each sequence's adapter
 
 
 class Runner:
     def __init__(self, model: Decoder, cache: PagedCache, *, max_sequences: int, max_context: int):
         self.model = model
         self.cache = cache
+        self.adapters = Adapters(model)
         self.device = model.device
         # Block tables only grow while a sequence runs, so each keeps a row here and appends to it.
         self._tables = np.zeros((max_sequences, -(-max_context // cache.block_size)), dtype=np.int32)
@@ -97,7 +101,8 @@ class Runner:
 
     def forward(self, batch: Batch) -> Tensor:
         """-> (T, hidden_size), after the final norm."""
-        return self.model(batch.input_ids, batch.positions, batch.attend)
+        with self.adapters.rows(batch.adapters, batch.counts):
+            return self.model(batch.input_ids, batch.positions, batch.attend)
 
     def _batch(
         self, sequences: Many[Sequence], starts: list[int], counts: list[int], ids: list[int]
@@ -124,7 +129,14 @@ class Runner:
             lens=device(count),
             context=device(context),
         )
-        return Batch(device(np.array(ids)), device(positions), attend, first.tolist())
+        return Batch(
+            device(np.array(ids)),
+            device(positions),
+            attend,
+            first.tolist(),
+            counts,
+            [sequence.adapter for sequence in sequences],
+        )
 
     def _table_row(self, sequence: Sequence) -> int:
         row = self._rows.get(sequence.id)

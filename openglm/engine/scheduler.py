@@ -195,7 +195,7 @@ class Scheduler:
         size = self.pool.block_size
         hashes = sequence.hashes
         while len(hashes) < count:
-            parent = hashes[-1] if hashes else root_hash(sequence.request.cache_salt)
+            parent = hashes[-1] if hashes else root_hash(sequence.request.cache_salt, sequence.adapter)
             begin = len(hashes) * size
             hashes.append(block_hash(parent, sequence.token_ids[begin : begin + size]))
 

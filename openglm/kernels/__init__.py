@@ -8,6 +8,7 @@ The native code is one C++ file, compiled on first use; `status()` says what bec
 from openglm.kernels.attention import paged_attention, write_cache
 from openglm.kernels.build import native, status
 from openglm.kernels.linear import quant_linear, quant_linear_reference
+from openglm.kernels.low_rank import LowRank, add_low_rank
 from openglm.kernels.pointwise import add, rms_norm, rope_inplace, silu_and_mul
 from openglm.kernels.weights import (
     GROUP,
@@ -21,8 +22,10 @@ from openglm.kernels.weights import (
 
 __all__ = [
     "GROUP",
+    "LowRank",
     "QuantWeight",
     "add",
+    "add_low_rank",
     "dequantize",
     "dequantize_rows",
     "native",

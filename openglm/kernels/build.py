@@ -150,6 +150,7 @@ ERRORS = {  # what a non-zero result means
     3: "a sequence's context is shorter than its query or longer than its row of the block table",
     4: "a block table names a block that the cache does not have",
     5: "a row lies outside of the table",
+    6: "a row lies outside of the batch",
 }
 
 
@@ -161,6 +162,7 @@ def check(code: int) -> None:
 _P, _I, _N, _F = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float  # pointer, int, count, float
 _SIGNATURES = {
     "openglm_linear": [_P, _I, _N, _I, _P, _P, _P, _I, _N, _P, _P, _N, _I],
+    "openglm_add_low_rank": [_P, _N, _N, _P, _I, _N, _P, _N, _P, _P, _N, _P, _N, _I],
     "openglm_rms_norm": [_P, _I, _N, _N, _N, _P, _F, _P, _I],
     "openglm_rope": [_P, _I, _N, _N, _N, _N, _P, _P, _N, _I, _I],
     "openglm_silu_and_mul": [_P, _P, _I, _N, _N, _N, _N, _P, _I],
@@ -173,7 +175,15 @@ _SIGNATURES = {
         *[_P, _N, _N, _P, _P, _P, _F, _P, _I],
     ],
 }
-_RESULTS = {"openglm_write_cache": _I, "openglm_paged_attention": _I, "openglm_dequantize_rows": _I}
+_RESULTS = dict.fromkeys(
+    (
+        "openglm_add_low_rank",
+        "openglm_write_cache",
+        "openglm_paged_attention",
+        "openglm_dequantize_rows",
+    ),
+    _I,
+)
 
 
 def _declare(library: ctypes.CDLL) -> str:

@@ -6,6 +6,7 @@
 
 #include "native_attention.cpp"
 #include "native_linear.cpp"
+#include "native_low_rank.cpp"
 
 template <typename T> static void norm_row(const T* x, const T* weight, int64_t size, float eps, T* y) {
   VF squares = {};
@@ -93,6 +94,22 @@ void openglm_linear(const void* x, int x_type, int64_t rows, int bits, const uin
     };
     scale_type ? run((half*)nullptr) : run((float*)nullptr);
   });
+}
+
+// chosen rows of y (count, outputs) += up^T down x, for x (count, inputs)
+int openglm_add_low_rank(const int64_t* chosen, int64_t count, int64_t rows, const void* x, int type, int64_t inputs,
+                         const float* down, int64_t rank, const float* up, const int64_t* parts, int64_t num_parts,
+                         void* y, int64_t outputs, int threads) {
+  for (int64_t i = 0; i < count; i++)
+    if (chosen[i] < 0 || chosen[i] >= rows) return 6;
+  by_type(type, [&](auto* t) {
+    using T = std::remove_pointer_t<decltype(t)>;
+    by_rows(count, count * rank * (inputs + outputs), threads, [&](int64_t i) {
+      add_low_rank_row((const T*)x + chosen[i] * inputs, inputs, down, rank, up, (const Part*)parts, num_parts,
+                       (T*)y + chosen[i] * outputs);
+    });
+  });
+  return 0;
 }
 
 void openglm_rms_norm(const void* x, int type, int64_t rows, int64_t size, int64_t stride, const void* weight,

@@ -3,7 +3,7 @@
 It is written for one device and any leading dimensions: (T,) when serving, (B, T) when training. What differs
 between families are fields of the config. How queries meet keys is the caller's choice (`attend`), so the
 same text runs over whole sequences and over a paged cache. Quantisation, adapters and sharding are put in
-from outside, by replacing submodules.
+from outside, by replacing submodules or by hooks behind them.
 
 q, k and v are one matrix, and so are gate and up: rows in that order. T tokens, H hidden size, E experts.
 """

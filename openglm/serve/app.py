@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
@@ -21,6 +21,7 @@ from openglm.asgi.events import KEEP_ALIVE_S, EventStream
 from openglm.asgi.page import STATIC, create_page
 from openglm.dialects import openai
 from openglm.dialects.fields import parse_object
+from openglm.errors import CheckpointError, Forbidden, InvalidRequest
 from openglm.serve.answer import Answer
 from openglm.serve.endpoint import (
     MAX_BODY,
@@ -31,7 +32,7 @@ from openglm.serve.endpoint import (
     wire_error_response,
 )
 from openglm.serve.metrics import CONTENT_TYPE
-from openglm.serve.service import Service, off_loop
+from openglm.serve.service import ModelCard, Service, off_loop
 
 LARGE_BODY = 256 * 1024  # bytes; larger ones are decoded off the event loop
 T = TypeVar("T")
@@ -43,15 +44,17 @@ def create_app(
     page: bool = False,
     static: Path = STATIC,
     cors_origins: Sequence[str] = (),
+    lora_loading: bool = False,
     max_body: int = MAX_BODY,
     keep_alive_s: float = KEEP_ALIVE_S,
 ) -> Starlette:
     """The server of one model.
 
-    `page` adds the web page at /; `cors_origins` lets other sites' pages call; `keep_alive_s` is how long a
-    stream may be silent before a comment goes out.
+    `page` adds the web page at /; `cors_origins` lets other sites' pages call; `lora_loading` lets whoever
+    reaches the server have it open adapters on its disk; `keep_alive_s` is how long a stream may be silent
+    before a comment goes out.
     """
-    handlers = Handlers(service, keep_alive_s)
+    handlers = Handlers(service, keep_alive_s, lora_loading)
     posts: dict[str, Callable[[bytes], Awaitable[ASGIApp]]] = {
         "/v1/chat/completions": handlers.chat,
         "/v1/completions": handlers.completion,
@@ -59,6 +62,8 @@ def create_app(
         "/tokenize": handlers.tokenize,
         "/detokenize": handlers.detokenize,
         "/abort": handlers.abort,
+        "/v1/load_lora_adapter": handlers.load_lora_adapter,
+        "/v1/unload_lora_adapter": handlers.unload_lora_adapter,
     }
     routes: list[BaseRoute] = [
         Route(path, Endpoint(handler, service.metrics, max_body=max_body), methods=["POST"])
@@ -86,15 +91,16 @@ def create_app(
 class Handlers:
     """What the routes do, for one service."""
 
-    def __init__(self, service: Service, keep_alive_s: float):
+    def __init__(self, service: Service, keep_alive_s: float, lora_loading: bool):
         self._service = service
         self._keep_alive_s = keep_alive_s
+        self._lora_loading = lora_loading
         self._created = int(time.time())
 
     async def chat(self, body: bytes) -> ASGIApp:
         request = await decoded(lambda data: openai.decode_chat(data, self._service.sampling), body)
+        model = self._service.card_of(request.model).name
         answer = await self._service.chat(request, name=REQUEST_ID.get())
-        model = self._service.card.name
         if request.stream:
             chunks = openai.ChatChunks(
                 model, include_usage=request.include_usage, continuous_usage=request.continuous_usage
@@ -105,8 +111,8 @@ class Handlers:
 
     async def completion(self, body: bytes) -> ASGIApp:
         request = await decoded(lambda data: openai.decode_completion(data, self._service.sampling), body)
+        model = self._service.card_of(request.model).name
         answer = await self._service.completion(request, name=REQUEST_ID.get())
-        model = self._service.card.name
         if request.stream:
             chunks = openai.CompletionChunks(
                 model, include_usage=request.include_usage, continuous_usage=request.continuous_usage
@@ -118,11 +124,12 @@ class Handlers:
 
     async def embedding(self, body: bytes) -> ASGIApp:
         request = await decoded(openai.decode_embedding, body)
+        model = self._service.card_of(request.model).name
         result = await self._service.embed(request)
         return json_response(
             openai.encode_embeddings(
                 result.vectors,
-                model=self._service.card.name,
+                model=model,
                 encoding=request.encoding,
                 prompt_tokens=result.prompt_tokens,
             )
@@ -131,7 +138,7 @@ class Handlers:
     async def tokenize(self, body: bytes) -> ASGIApp:
         request = await decoded(openai.decode_tokenize, body)
         service = self._service
-        service.check_model(request.model)
+        service.card_of(request.model)
         if request.chat:
             ids = await service.render(request.chat, generate=request.generate)
         else:
@@ -147,7 +154,7 @@ class Handlers:
     async def detokenize(self, body: bytes) -> ASGIApp:
         model, ids = await decoded(openai.decode_detokenize, body)
         service = self._service
-        service.check_model(model)
+        service.card_of(model)
         text = await off_loop(
             len(body) > LARGE_BODY, lambda: service.tokenizer.decode(service.prompt_ids(ids))
         )
@@ -161,15 +168,41 @@ class Handlers:
             raise fields.wrong("request_id", "the x-request-id of a running request")
         return json_response({"aborted": self._service.cancel(name)})
 
+    async def load_lora_adapter(self, body: bytes) -> ASGIApp:
+        """Serves a LoRA adapter from a folder on this machine, as vLLM's route of that name does."""
+        self._check_lora_loading()
+        fields = parse_object(body)
+        name, path = fields.needed_text("lora_name"), fields.needed_text("lora_path")
+        try:
+            await off_loop(True, lambda: self._service.load_adapter(name, Path(path)))
+        except CheckpointError as error:
+            raise InvalidRequest(
+                error.message, param="lora_path", code="invalid_adapter", hint=error.hint
+            ) from error
+        return PlainTextResponse(f"LoRA adapter {name!r} is loaded\n")
+
+    async def unload_lora_adapter(self, body: bytes) -> ASGIApp:
+        self._check_lora_loading()
+        name = parse_object(body).needed_text("lora_name")
+        await off_loop(True, lambda: self._service.unload_adapter(name))
+        return PlainTextResponse(f"LoRA adapter {name!r} is unloaded\n")
+
+    def _check_lora_loading(self) -> None:
+        if not self._lora_loading:
+            raise Forbidden(
+                "this server opens no adapters on request",
+                hint="start it with --lora-loading, or on a Unix socket",
+            )
+
     async def models(self, request: Request) -> Response:
-        return json_response({"object": "list", "data": [self._card()]})
+        return json_response({"object": "list", "data": [self._card(card) for card in self._service.cards]})
 
     async def model(self, request: Request) -> Response:
         try:
-            self._service.check_model(request.path_params["name"])
+            card = self._service.card_of(request.path_params["name"])
         except Exception as error:
             return error_response(error)
-        return json_response(self._card())
+        return json_response(self._card(card))
 
     async def health(self, request: Request) -> Response:
         if not self._service.engine.alive:
@@ -179,8 +212,8 @@ class Handlers:
     async def metrics(self, request: Request) -> Response:
         return Response(self._service.metrics.text(), media_type=CONTENT_TYPE)
 
-    def _card(self) -> dict[str, Any]:
-        card = asdict(self._service.card)
+    def _card(self, model: ModelCard) -> dict[str, Any]:
+        card = asdict(model)
         return {"id": card.pop("name"), "object": "model", "created": self._created, **card}
 
 

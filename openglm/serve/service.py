@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio.to_thread
 
 from openglm.engine.request import EngineRequest
-from openglm.errors import EngineFailure, InvalidRequest, ModelNotFound, Overloaded
+from openglm.errors import Conflict, EngineFailure, InvalidRequest, ModelNotFound, Overloaded
 from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest, Grammar, SamplingParams
 from openglm.serve.answer import Answer, Choice
 from openglm.serve.metrics import Metrics
@@ -38,6 +39,7 @@ class ModelCard:
     licence: str | None = None
     source: str | None = None
     owned_by: str = "openglm"
+    parent: str | None = None  # of a LoRA adapter: the name of the model that it changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Embeddings:
 
 
 class Service:
-    """Answers for one model.
+    """Answers for one model, and for the LoRA adapters that are loaded over it.
 
     Without a `chat_format` it completes raw text and refuses chat.
     `aliases` are further names that it listens to; `sampling` is how tokens are chosen where a request does
@@ -74,15 +76,40 @@ class Service:
         self.sampling = sampling
         self.metrics = Metrics(engine.stats)
         self._names = (model_name, *aliases)
+        self._adapters: Mapping[str, ModelCard] = {}  # replaced, never changed: other threads read it
         self._open: set[Answer] = set()
         self._stopping = False
 
-    def check_model(self, name: str | None) -> None:
-        """An absent name means the one model that is here."""
-        if name and name not in self._names:
-            raise ModelNotFound(
-                f"the model {name!a} is not served here; served: {', '.join(self._names)}", param="model"
-            )
+    @property
+    def cards(self) -> list[ModelCard]:
+        """The model, and each adapter behind it."""
+        return [self.card, *self._adapters.values()]
+
+    def card_of(self, name: str | None) -> ModelCard:
+        """The model or adapter of that name; an absent name means the model."""
+        if not name or name in self._names:
+            return self.card
+        if card := self._adapters.get(name):
+            return card
+        served = ", ".join((*self._names, *self._adapters))
+        raise ModelNotFound(f"the model {name!a} is not served here; served: {served}", param="model")
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Serve a LoRA adapter under a name of its own. Reads files: not for the event loop."""
+        if name in self._names:
+            raise Conflict(f"{name!a} is the model's own name", hint="call the adapter something else")
+        self.engine.load_adapter(name, folder)
+        card = replace(self.card, name=name, title=name, source=None, parent=self.card.name)
+        self._adapters = {**self._adapters, name: card}
+
+    def unload_adapter(self, name: str) -> None:
+        """Its name is gone at once; answers in flight finish with it."""
+        self.engine.unload_adapter(name)
+        self._adapters = {other: card for other, card in self._adapters.items() if other != name}
+
+    def _adapter(self, model: str) -> str | None:
+        card = self.card_of(model)
+        return None if card.parent is None else card.name
 
     def stop(self) -> None:
         """Refuse new requests and end the running ones: their streams finish with a Failure."""
@@ -99,7 +126,7 @@ class Service:
 
     async def chat(self, request: ChatRequest, *, name: str = "") -> Answer:
         """Admit a chat request; what cannot be done is refused here, before anything is streamed."""
-        self.check_model(request.model)
+        self.card_of(request.model)
         return await self._start(
             lambda: self._chat_choices(request),
             request.continuous_usage,
@@ -109,7 +136,7 @@ class Service:
 
     async def completion(self, request: CompletionRequest, *, name: str = "") -> Answer:
         """Admit a completion request. Choice p * n + i is answer i to prompt p."""
-        self.check_model(request.model)
+        self.card_of(request.model)
         if len(request.prompts) * request.n > MAX_ANSWERS:
             raise InvalidRequest(
                 f"{len(request.prompts)} prompts x n = {request.n} ask for more than {MAX_ANSWERS} answers",
@@ -125,13 +152,15 @@ class Service:
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
         """Mean over the final hidden states, cut to `dimensions` if asked, then scaled to length 1."""
-        self.check_model(request.model)
+        adapter = self._adapter(request.model)
         size = sum(map(len, request.inputs))
         prompts = await off_loop(
             size > LARGE_CHARS, lambda: [self.prompt_ids(text) for text in request.inputs]
         )
         jobs = [
-            asyncio.create_task(self._pool(EngineRequest(ids, SamplingParams(max_tokens=1), pooling="mean")))
+            asyncio.create_task(
+                self._pool(EngineRequest(ids, SamplingParams(max_tokens=1), pooling="mean", adapter=adapter))
+            )
             for ids in prompts
         ]
         try:
@@ -221,9 +250,16 @@ class Service:
         if not sampling.ignore_eos:
             sampling = replace(sampling, stop_token_ids=tuple({*caller_stops, *form.stop_token_ids}))
         grammar = self._chat_grammar(request, rendered)
+        adapter = self._adapter(request.model)
         return [
             Choice(
-                EngineRequest(rendered.ids, seeded(sampling, i), grammar, cache_salt=request.cache_salt),
+                EngineRequest(
+                    rendered.ids,
+                    seeded(sampling, i),
+                    grammar,
+                    cache_salt=request.cache_salt,
+                    adapter=adapter,
+                ),
                 ChatReader(
                     form.parser(tools=tools, reasoning_open=rendered.reasoning_open),
                     self.tokenizer,
@@ -270,7 +306,7 @@ class Service:
         return rendered.ids != self._rendered(request, thinking=False).ids
 
     def _completion_choices(self, request: CompletionRequest) -> list[Choice]:
-        sampling = request.sampling
+        sampling, adapter = request.sampling, self._adapter(request.model)
         return [
             Choice(
                 EngineRequest(
@@ -279,6 +315,7 @@ class Service:
                     request.grammar,
                     prompt_logprobs=request.echo and sampling.logprobs is not None,
                     cache_salt=request.cache_salt,
+                    adapter=adapter,
                 ),
                 TextReader(self.tokenizer, echo=self._echo(prompt) if request.echo else None),
                 prompt=index,

@@ -70,6 +70,8 @@ def test_what_cannot_be_understood_is_exit_code_2(glm, arguments):
     [
         (["generate", "smolm2", "--prompt", "x"], "did you mean smollm2?"),
         (["serve", "/nothing/here"], "no such folder"),
+        (["serve", "smollm2", "--lora", "just-a-folder"], "NAME=FOLDER"),
+        (["generate", "--prompt", "x", "--lora", "/nothing/here"], "adapter_config.json"),
         (["pull", "hf:justname"], "hf:owner/name"),
         (["generate", "--prompt", "x", "--device", "tpu"], "cpu, cuda"),
         (["generate", "--prompt", "x", "--max-sequences", "0"], "max_sequences must be at least 1"),

@@ -11,7 +11,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import pytest
+import torch
+
+from openglm.model import open_checkpoint
+from openglm.model.lora import new_adapter, write_adapter
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +74,28 @@ def test_serve_listens_on_a_unix_socket_and_takes_it_away(smollm2, tmp_path):
         program.communicate(timeout=60)
         assert program.returncode == 0
     assert not path.exists()
+
+
+def test_serve_takes_adapters_from_the_command_line_and_over_its_socket(smollm2, tmp_path):
+    config, weights, _ = open_checkpoint(smollm2)
+    weights.close()
+    adapter = new_adapter(config, rank=2, alpha=4, targets=None, dropout=0, generator=torch.Generator())
+    write_adapter(tmp_path, adapter, "smollm2")
+    path = tmp_path / "glm.sock"
+    with running("serve", "smollm2", "--uds", str(path), "--lora", f"first={tmp_path}") as (program, line):
+        assert line == f"ready unix:{path}\n"
+        transport = httpx.HTTPTransport(uds=str(path))
+        with httpx.Client(transport=transport, base_url="http://glm", timeout=60) as client:
+            body = {"lora_name": "second", "lora_path": str(tmp_path)}
+            assert client.post("/v1/load_lora_adapter", json=body).status_code == 200
+            names = [card["id"] for card in client.get("/v1/models").json()["data"]]
+            question = {"model": "second", "prompt": "Once upon a time", "max_tokens": 4, "temperature": 0}
+            answer = client.post("/v1/completions", json=question).json()
+        assert names == ["smollm2", "first", "second"]
+        assert answer["usage"]["completion_tokens"] == 4
+        program.terminate()
+        _, errors = program.communicate(timeout=60)
+    assert "adapter  'first'" in errors
 
 
 def test_a_taken_port_is_said_before_anything_is_loaded(glm, smollm2):

@@ -161,7 +161,7 @@ def test_a_budget_below_the_number_of_sequences_is_refused():
 
 def test_empty_blocks_are_given_away_before_remembered_ones_and_those_oldest_first():
     pool = BlockPool(4, BLOCK)
-    hashes = [block_hash(root_hash(""), [i]) for i in range(3)]
+    hashes = [block_hash(root_hash("", 0), [i]) for i in range(3)]
     blocks = pool.allocate(3)
     for block, digest in zip(blocks, hashes, strict=True):
         pool.register(block, digest)
@@ -177,7 +177,7 @@ def test_empty_blocks_are_given_away_before_remembered_ones_and_those_oldest_fir
 
 def test_hashes_depend_on_all_tokens_before_and_on_the_salt():
     def last(tokens, salt=""):
-        parent = root_hash(salt)
+        parent = root_hash(salt, 0)
         for begin in range(0, len(tokens), BLOCK):
             parent = block_hash(parent, tokens[begin : begin + BLOCK])
         return parent

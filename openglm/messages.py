@@ -153,14 +153,28 @@ class EmbeddingRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """Images from words. `options` (size, quality, ...) are those alone that the caller set."""
+
+    model: str
+    prompt: str
+    n: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request, each counted once. Prompt = uncached + cache_read + cache_write."""
+    """Tokens of one request, each counted once, and images that it made.
+
+    Prompt = uncached + cache_read + cache_write.
+    """
 
     input_uncached: int = 0
     cache_read: int = 0
     cache_write: int = 0
     output_text: int = 0
     output_reasoning: int = 0
+    images: int = 0
 
     @property
     def prompt_tokens(self) -> int:

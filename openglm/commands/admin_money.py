@@ -78,13 +78,14 @@ def set_price(
     output: Annotated[str, Parameter(help="per million tokens")] = "0",
     cached: Annotated[str | None, Parameter(help="per million cached tokens; default: as input")] = None,
     per_call: Annotated[str, Parameter(help="for each request")] = "0",
+    per_image: Annotated[str, Parameter(help="for each image that a request makes")] = "0",
     office: Office = Office(),
 ) -> None:
     """Set a price from now on. Requests that run settle at the price they began with."""
 
     async def work(platform: Platform) -> None:
         made = await platform.prices.set_per_million(
-            name, uncached=input_, output=output, cached=cached, per_call=per_call
+            name, uncached=input_, output=output, cached=cached, per_call=per_call, per_image=per_image
         )
         office.say({"version": made.id})
 
@@ -108,10 +109,11 @@ def list_prices(*, office: Office = Office()) -> None:
                 "cached": row["cached_pico"] / 1e6,
                 "output": row["output_pico"] / 1e6,
                 "call": row["per_call_nano"] / 1e9,
+                "image": row["per_image_nano"] / 1e9,
             }
             for row in rows
         ]
-        office.show(shown, ("model", "version", "input", "cached", "output", "call"))
+        office.show(shown, ("model", "version", "input", "cached", "output", "call", "image"))
 
     office.run(work)
 

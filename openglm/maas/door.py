@@ -38,16 +38,23 @@ def address(scope: Scope) -> str | None:
     return client[0] if client else None
 
 
-async def admit(platform: Platform, scope: Scope, endpoint: str) -> Caller:
-    """The caller of an API request, if their key is good and covers the endpoint."""
+async def admit(platform: Platform, scope: Scope, endpoint: str | None) -> Caller:
+    """The caller of an API request, if their key is good and covers the endpoint, where one is named."""
     if is_local(scope):
         # Clients insist on sending some key, so none is asked for and none is looked at.
         caller = await platform.household.caller()
         if caller is not None:
             return caller
     caller = await platform.keys.authenticate(credential(scope), ip=address(scope))
-    caller.may_call(endpoint)
+    if endpoint is not None:
+        caller.may_call(endpoint)
     return caller
+
+
+def our_address(platform: Platform, scope: Scope) -> str:
+    """Where links to us lead: the public address, else the one that was asked."""
+    public = platform.settings.public_url
+    return public.rstrip("/") if public else f"{scope['scheme']}://{header(scope, 'host') or ''}"
 
 
 def is_local(scope: Scope) -> bool:

@@ -21,6 +21,7 @@ from openglm.maas.gateway.rows import Errands, Vectors
 from openglm.maas.household import Household
 from openglm.maas.identity import Accounts, Audit, Caller, Keys, Oidc, Projects, Sessions
 from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.images import Images
 from openglm.maas.knowledge import Knowledge
 from openglm.maas.limits import Limits
 from openglm.maas.models import Models
@@ -106,6 +107,7 @@ class Platform:
         node_id = self.billing.node_id
         blobs = open_blobs(settings.blobs)
         self.files = Files(self.database, blobs, clock)
+        self.images = Images(self.files, self.secrets, clock=clock)
         self.knowledge = Knowledge(
             self.database,
             blobs,
@@ -138,6 +140,7 @@ class Platform:
             await self.servers.start()
         await self.batches.start()
         await self.tasks.start()
+        await self.images.start()
         await self.responses.start()
         await self.knowledge.start()
         await self.request_log.start()
@@ -149,6 +152,7 @@ class Platform:
         await self.tasks.stop()
         await self.knowledge.stop()
         await self.settled(STOP_S)
+        await self.images.stop()
         await self.responses.stop()
         await self.request_log.stop()
         await self.servers.stop()
@@ -168,8 +172,8 @@ class Platform:
             self._index.close()
         self.database.close()
 
-    async def caller(self, request: HTTPConnection, *, endpoint: str) -> Caller:
-        """Who sends a request, if their key is good and covers the endpoint."""
+    async def caller(self, request: HTTPConnection, *, endpoint: str | None = None) -> Caller:
+        """Who sends a request, if their key is good and covers the endpoint, where one is named."""
         return await door.admit(self, request.scope, endpoint)
 
     def models_of(self, caller: Caller) -> list[str]:

@@ -6,8 +6,11 @@ The script of a request comes in the text of its last user message, as JSON, so 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import struct
 import threading
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +53,8 @@ class FakeUpstream:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._embeddings)
+        app.router.add_post("/v1/images/generations", self._images)
+        app.router.add_get("/kept/{number}", self._kept)
         app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/abort", self._abort)
         app.router.add_get("/health", self._health)
@@ -82,6 +87,41 @@ class FakeUpstream:
             for index, text in enumerate(body["input"])
         ]
         return web.json_response({"data": data, "usage": {"prompt_tokens": 7 * len(data)}})
+
+    async def _images(self, request: web.Request) -> web.Response:
+        """As the prompt's script says: `images` come (default: n), `as` b64, url, data or elsewhere."""
+        body = await request.json()
+        self.bodies.append(body)
+        try:
+            script = json.loads(body["prompt"])
+        except ValueError:
+            script = {}
+        script = {**script, **self.always}
+        await asyncio.sleep(script.get("pace_s", 0))
+        if status := script.get("status"):
+            return web.json_response({"error": {"message": script.get("message", "no")}}, status=status)
+        if script.get("only_base64") and "response_format" in body:
+            error = {"message": "Unknown parameter", "param": "response_format"}
+            return web.json_response({"error": error}, status=400)
+        request_id = request.headers.get("x-request-id", "")
+        data = []
+        for number in range(script.get("images", body.get("n", 1))):
+            encoded = base64.b64encode(picture(number)).decode()
+            told = {
+                "b64": {"b64_json": encoded},
+                "url": {"url": f"{self.url}/kept/{number}"},
+                "data": {"url": f"data:image/png;base64,{encoded}"},
+                "elsewhere": {"url": script.get("url")},
+                "nothing": {},
+                "text": {"b64_json": base64.b64encode(b"<svg/>").decode()},
+            }[script.get("as", "b64")]
+            data.append({**told, "revised_prompt": f"better {number}"})
+        self.billed[request_id] = {"prompt": 0, "completion": 0, "images": len(data)}
+        more = {name: script[name] for name in ("usage", "content_filter") if name in script}
+        return web.json_response({"created": 1, "data": data, **more})
+
+    async def _kept(self, request: web.Request) -> web.Response:
+        return web.Response(body=picture(int(request.match_info["number"])), content_type="image/png")
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -170,6 +210,17 @@ class FakeUpstream:
             await send({"choices": [], "usage": usage(written)})
         if not script.get("no_done"):
             await response.write(b"data: [DONE]\n\n")
+
+
+def picture(number: int) -> bytes:
+    """A PNG of one grey pixel, another one for each number."""
+
+    def part(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    pixel = zlib.compress(bytes((0, number)))
+    head = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", pixel) + part(b"IEND", b"")
 
 
 def _script(body: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,13 @@
-"""Search, reader, moderation and token counts through Zhipu's SDKs, and what is not offered here."""
+"""Search, reader, moderation, images and token counts through Zhipu's SDKs, and what is not offered here."""
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
+import httpx
+
+from tests.sdk.table import until
 from tests.sdk.zhipu import Sdk, ask, both, zai, zhipuai
 
 QUESTION = [{"role": "user", "content": "what makes tides"}]
@@ -68,6 +72,31 @@ def a_text_is_judged_whatever_form_it_has(sdk: Sdk) -> None:
         assert judged["id"]
 
 
+@both.works("images.generations")
+def images_come_as_links_or_as_base64(sdk: Sdk) -> None:
+    drawn = sdk.client.images.generations(model="glm", prompt="the sea", size="1024x1024", quality="hd", n=2)
+    links = [image.url for image in drawn.data]
+    assert [httpx.get(link).headers["content-type"] for link in links] == ["image/png"] * 2
+    drawn = sdk.client.images.generations(model="glm", prompt="the sea", response_format="b64_json")
+    assert base64.b64decode(drawn.data[0].b64_json) == httpx.get(links[0]).content
+    with sdk.raises("APIRequestFailedError", "1214"):
+        sdk.client.images.generations(model="glm", prompt="the sea", size="big")
+
+
+@zai.works("images.async_generations", "images.retrieve_images_result")
+def images_are_drawn_in_the_background_and_fetched_later(sdk: Sdk) -> None:
+    task = sdk.client.images.async_generations(model="glm", prompt="the sea", watermark_enabled=False)
+    assert task.task_status == "PROCESSING"
+
+    def ended() -> Any:
+        result = sdk.client.images.retrieve_images_result(task.id)
+        return result if result.task_status != "PROCESSING" else None
+
+    result = until(ended)
+    assert (result.task_status, result.model) == ("SUCCESS", "glm")
+    assert httpx.get(result.image_result[0].url).status_code == 200
+
+
 @both.works()
 def tokens_are_counted_models_listed_and_texts_ranked_by_the_clients_own_post(sdk: Sdk) -> None:
     counted = sdk.client.post(
@@ -91,13 +120,12 @@ both.refuses("1222", "audio.customization", voice_data=("a.wav", b"sound"))
 both.refuses("1222", "assistant.conversation", messages=[{"role": "user", "content": "hi"}])
 both.refuses("1222", "assistant.query_support", "assistant.query_conversation_usage")
 both.refuses("1222", "file_parser.create", "file_parser.content", file=("a.pdf", b"%PDF"), task_id="x")
-both.refuses("1222", "images.generations", "agents.invoke", "agents.async_result")
+both.refuses("1222", "agents.invoke", "agents.async_result")
 both.refuses("1233", "videos.retrieve_videos_result")
 zai.refuses("1222", "file_parser.create_sync", file=("a.pdf", b"%PDF"), tool_type="prime-sync")
 zai.refuses(
     "1222", "ocr.handwriting_ocr", "layout_parsing.create", "voice.clone", "voice.delete", "voice.list"
 )
-zai.refuses("1222", "images.async_generations")
 zai.refuses("1233", "images.retrieve_images_result")
 zhipuai.refuses("1222", "fine_tuning.jobs.create", "fine_tuning.jobs.retrieve", "fine_tuning.jobs.list")
 zhipuai.refuses("1222", "fine_tuning.jobs.cancel", "fine_tuning.jobs.list_events", "fine_tuning.jobs.delete")

@@ -10,6 +10,7 @@ from openglm.dialects.zhipu.decode import (
     decode_tokenizer,
 )
 from openglm.dialects.zhipu.errors import encode_enveloped_error, encode_error, encode_failure
+from openglm.dialects.zhipu.generations import ImageCall, decode_image, encode_images
 from openglm.dialects.zhipu.shapes import (
     encode_embeddings,
     encode_models,
@@ -24,6 +25,7 @@ __all__ = [
     "ChatChunks",
     "ChatObject",
     "EmbeddingCall",
+    "ImageCall",
     "McpServer",
     "PlatformTools",
     "Retrieval",
@@ -32,11 +34,13 @@ __all__ = [
     "ZhipuRequest",
     "decode_chat",
     "decode_embedding",
+    "decode_image",
     "decode_tokenizer",
     "encode_embeddings",
     "encode_enveloped_error",
     "encode_error",
     "encode_failure",
+    "encode_images",
     "encode_models",
     "encode_task",
     "encode_tokenizer",

@@ -85,8 +85,8 @@ def decode_chat(body: bytes, defaults: SamplingParams = PLAIN, *, coding: bool =
     check = fields.object("sensitive_word_check")
     return ZhipuRequest(
         with_one_rule(chat),
-        request_id=_request_id(fields),
-        user_id=_user_id(fields),
+        request_id=read_request_id(fields),
+        user_id=read_user_id(fields),
         tool_stream=bool(fields.flag("tool_stream")),
         tools=platform,
         sensitive_word_check=dict(check.data) if check else {},
@@ -99,14 +99,16 @@ def decode_tokenizer(body: bytes) -> TokenizerCall:
     model = fields.needed_text("model")
     messages = with_whole_urls(read_messages(fields))
     functions, _ = read_tools(fields)
-    return TokenizerCall(ChatRequest(model, messages, functions), _request_id(fields), _user_id(fields))
+    return TokenizerCall(
+        ChatRequest(model, messages, functions), read_request_id(fields), read_user_id(fields)
+    )
 
 
 def decode_embedding(body: bytes) -> EmbeddingCall:
     """The body of POST embeddings."""
     fields = parse_object(body)
     fields.needed_text("model")
-    return EmbeddingCall(decode_openai_embedding(body), _request_id(fields), _user_id(fields))
+    return EmbeddingCall(decode_openai_embedding(body), read_request_id(fields), read_user_id(fields))
 
 
 def _conversation(fields: Fields) -> tuple[Message, ...]:
@@ -125,14 +127,14 @@ def _sampling(fields: Fields, defaults: SamplingParams) -> tuple[SamplingParams,
     return sampling, chosen
 
 
-def _request_id(fields: Fields) -> str | None:
+def read_request_id(fields: Fields) -> str | None:
     request_id = fields.text("request_id")
     if request_id and not _REQUEST_ID.fullmatch(request_id):
         raise fields.wrong("request_id", "1 to 128 printable ASCII characters without spaces")
     return request_id or None
 
 
-def _user_id(fields: Fields) -> str | None:
+def read_user_id(fields: Fields) -> str | None:
     user_id = fields.text("user_id")
     if user_id and not MIN_USER_ID <= len(user_id) <= MAX_USER_ID:
         raise fields.wrong("user_id", f"a string of {MIN_USER_ID} to {MAX_USER_ID} characters")

@@ -21,7 +21,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 @dataclass(frozen=True, slots=True)
 class PriceTag:
-    """In the currency: of a million tokens, and of one call."""
+    """In the currency: of a million tokens, of one call, and of one image."""
 
     model: str
     version: int
@@ -30,6 +30,7 @@ class PriceTag:
     cache_write: str
     output: str
     call: str
+    image: str
     batch_percent: int
     created_at: int
 
@@ -40,6 +41,7 @@ class NewPrice(Body):
     output: Amount = "0"
     cached_input: Annotated[Amount | None, Field(description="null: as input")] = None
     call: Amount = "0"
+    image: Amount = "0"
 
 
 class NewRule(Body):
@@ -74,7 +76,12 @@ async def price_history(model: str, person: Operator, platform: House) -> list[P
 async def set_price(body: NewPrice, person: Operator, platform: House) -> PriceTag:
     """A new version from now on; running requests settle at the price they began with."""
     made = await platform.prices.set_per_million(
-        body.model, uncached=body.input, output=body.output, cached=body.cached_input, per_call=body.call
+        body.model,
+        uncached=body.input,
+        output=body.output,
+        cached=body.cached_input,
+        per_call=body.call,
+        per_image=body.image,
     )
     await platform.audit.add("price.set", made.id, org_id=None, actor=person.actor, details=body.model_dump())
     return price_tag(made)
@@ -127,6 +134,7 @@ def price_tag(price: Price) -> PriceTag:
         million(price.cache_write_pico),
         million(price.output_pico),
         decimal_text(price.per_call_nano),
+        decimal_text(price.per_image_nano),
         price.batch_percent,
         price.created_at_ms,
     )

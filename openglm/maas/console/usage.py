@@ -35,6 +35,7 @@ class Sum:
     cache_read: int
     cache_write: int
     output: int
+    images: int
     credits: int
     cost: str
 
@@ -75,6 +76,7 @@ async def sums(
             counts["cache_read"],
             counts["cache_write"],
             counts["output"],
+            counts["images"],
             counts["credits"],
             decimal_text(counts["cost_nano"]),
         )

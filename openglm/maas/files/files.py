@@ -1,7 +1,7 @@
 """Files of a project: one row in the database, the content in the blob store under the file's id.
 
 The row is written after the content, so a file that is listed can be read. Everything asks for the owner's
-organisation and project: a file of somebody else is not found.
+organisation and project: a file of somebody else is not found. One whose time is over is not found either.
 """
 
 from __future__ import annotations
@@ -32,9 +32,12 @@ PURPOSES = (
     "code-interpreter",
     "voice-clone-input",
 )
-MADE_HERE = ("batch_output", "fine-tune-results")
+MADE_HERE = ("batch_output", "fine-tune-results", "image_output")
+FORGET_AT_ONCE = 500
 MAX_NAME = 200  # characters; with four bytes each still a file name on every system
 MAX_PAGE = 10_000
+COLUMNS = "id, purpose, name, bytes, created_at, expires_at"
+ALIVE = "(expires_at IS NULL OR expires_at > :now)"
 _ID = re.compile(r"[a-z]{2,10}_[0-9a-f]{26}")
 
 
@@ -50,15 +53,17 @@ class Owner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file. `created_at` is in milliseconds."""
+    """One file. Times are in milliseconds."""
 
     id: str
     purpose: str
     name: str
     bytes: int
     created_at: int
+    expires_at: int | None = None
 
     def wire(self) -> dict[str, Any]:
+        end = {} if self.expires_at is None else {"expires_at": self.expires_at // 1000}
         return {
             "id": self.id,
             "object": "file",
@@ -67,6 +72,7 @@ class File:
             "filename": self.name,
             "purpose": self.purpose,
             "status": "processed",
+            **end,
         }
 
 
@@ -103,17 +109,24 @@ class Files:
         return file
 
     async def write(
-        self, owner: Owner, file_id: str, name: str, purpose: str, chunks: AsyncIterator[bytes]
+        self,
+        owner: Owner,
+        file_id: str,
+        name: str,
+        purpose: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        expires_at: int | None = None,
     ) -> File:
         """Store under an id that is known before, such as a batch's output: doing it again replaces it."""
         limit = MAX_BYTES_OF.get(purpose, MAX_BYTES) if purpose not in MADE_HERE else 1 << 40
         size = await self._blobs.put(blob_name(file_id), chunks, max_bytes=limit)
-        file = File(file_id, purpose, name, size, self._clock())
+        file = File(file_id, purpose, name, size, self._clock(), expires_at)
 
         def insert(transaction: Transaction) -> None:
             transaction.run(
-                "INSERT INTO file (id, org_id, project_id, purpose, name, bytes, created_at)"
-                " VALUES (:id, :org, :project, :purpose, :name, :bytes, :now)"
+                "INSERT INTO file (id, org_id, project_id, purpose, name, bytes, created_at, expires_at)"
+                " VALUES (:id, :org, :project, :purpose, :name, :bytes, :now, :expires)"
                 " ON CONFLICT (id) DO UPDATE SET bytes = :bytes",
                 id=file.id,
                 org=owner.org_id,
@@ -122,6 +135,7 @@ class Files:
                 name=name,
                 bytes=size,
                 now=file.created_at,
+                expires=expires_at,
             )
 
         try:
@@ -135,11 +149,12 @@ class Files:
         if not is_id(file_id):
             raise no_file(file_id)
         row = await self._database.read_one(
-            "SELECT id, purpose, name, bytes, created_at FROM file"
-            " WHERE id = :id AND org_id = :org AND project_id = :project",
+            f"SELECT {COLUMNS} FROM file WHERE id = :id AND org_id = :org AND project_id = :project"
+            f" AND {ALIVE}",
             id=file_id,
             org=owner.org_id,
             project=owner.project_id,
+            now=self._clock(),
         )
         if row is None:
             raise no_file(file_id)
@@ -163,16 +178,16 @@ class Files:
             raise InvalidRequest(f"after must be the id of a file, got {after[:40]!r}", param="after")
         if purpose and purpose not in PURPOSES + MADE_HERE:
             raise no_purpose(purpose)
-        clauses = ["org_id = :org", "project_id = :project"]
+        clauses = ["org_id = :org", "project_id = :project", ALIVE]
         if purpose:
             clauses.append("purpose = :purpose")
         if after:
             clauses.append("id < :after" if order == "desc" else "id > :after")
         wanted = {"org": owner.org_id, "project": owner.project_id, "purpose": purpose, "after": after}
         rows = await self._database.read(
-            f"SELECT id, purpose, name, bytes, created_at FROM file WHERE {' AND '.join(clauses)}"
-            f" ORDER BY id {order} LIMIT :most",
+            f"SELECT {COLUMNS} FROM file WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT :most",
             **{name: value for name, value in wanted.items() if value},
+            now=self._clock(),
             most=limit + 1,
         )
         return FilePage([from_row(row) for row in rows[:limit]], len(rows) > limit)
@@ -180,6 +195,31 @@ class Files:
     async def content(self, owner: Owner, file_id: str) -> tuple[File, AsyncIterator[bytes]]:
         file = await self.get(owner, file_id)
         return file, self._blobs.stream(blob_name(file.id))
+
+    async def linked(self, file_id: str, purpose: str) -> tuple[File, AsyncIterator[bytes]]:
+        """For whoever holds a link that we signed: no owner is asked for."""
+        row = await self._database.read_one(
+            f"SELECT {COLUMNS} FROM file WHERE id = :id AND purpose = :purpose AND {ALIVE}",
+            id=file_id,
+            purpose=purpose,
+            now=self._clock(),
+        )
+        if row is None:
+            raise no_file(file_id)
+        return from_row(row), self._blobs.stream(blob_name(file_id))
+
+    async def forget_expired(self) -> int:
+        """Delete some files whose time is over; how many they were."""
+        rows = await self._database.read(
+            "SELECT id FROM file WHERE expires_at <= :now ORDER BY expires_at LIMIT :most",
+            now=self._clock(),
+            most=FORGET_AT_ONCE,
+        )
+        for row in rows:
+            await self._blobs.delete(blob_name(row["id"]))
+        gone = [{"id": row["id"]} for row in rows]
+        await self._database.write(lambda t: t.many("DELETE FROM file WHERE id = :id", gone))
+        return len(rows)
 
     async def part(self, owner: Owner, file_id: str, start: int, length: int) -> bytes:
         """Some bytes from the middle."""
@@ -245,4 +285,4 @@ def no_file(file_id: str) -> NotFound:
 
 
 def from_row(row: Row) -> File:
-    return File(row["id"], row["purpose"], row["name"], row["bytes"], row["created_at"])
+    return File(row["id"], row["purpose"], row["name"], row["bytes"], row["created_at"], row["expires_at"])

@@ -14,11 +14,12 @@ from openglm.errors import NotOffered, Unauthorized
 from openglm.maas import door, knowledge, moderation
 from openglm.maas.batches import routes as batches
 from openglm.maas.files import routes as files
-from openglm.maas.gateway import anthropic, later, monitor, openai, rerank, responses, zhipu
+from openglm.maas.gateway import anthropic, images, later, monitor, openai, rerank, responses, zhipu
 from openglm.maas.gateway.call import Surface
 from openglm.maas.gateway.endpoint import Endpoint, RequestHandler, error_response, json_response, wrapped
 from openglm.maas.gateway.surfaces import BY_WORD, ENVELOPE, OPENAI, ZHIPU
 from openglm.maas.ids import new_id
+from openglm.maas.images import routes as image_links
 from openglm.maas.operate.metrics import CONTENT_TYPE
 from openglm.maas.search import routes as search
 from openglm.maas.secrets import same
@@ -56,9 +57,9 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
         Route("/health", _health),
         Route("/metrics", wrapped(platform, OPENAI, metrics)),
     ]
-    for part in (openai, responses, zhipu, anthropic, monitor, rerank):
+    for part in (openai, responses, zhipu, anthropic, monitor, rerank, images):
         routes += part.routes(platform)
-    for room in (files, batches, tasks, search, moderation, knowledge):
+    for room in (files, batches, tasks, search, moderation, knowledge, image_links):
         routes += room.routes(platform, wrap)
     routes += later.routes(platform)
     routes.append(Mount(console.PATH, console.create_console(platform)))

@@ -24,6 +24,7 @@ from openglm.messages import (
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
+    ImageRequest,
     Usage,
 )
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from openglm.maas.database import Transaction
     from openglm.maas.platform import Platform
 
-Known = TypeVar("Known", bound=ChatRequest | CompletionRequest | EmbeddingRequest)
+Known = TypeVar("Known", bound=ChatRequest | CompletionRequest | EmbeddingRequest | ImageRequest)
 
 
 async def open_exchange(
@@ -161,7 +162,7 @@ def known(platform: Platform, call: Call, request: Known) -> Known:
     if target != request.model:
         platform.models.check(call.caller, target)
         request = replace(request, model=target)
-    if isinstance(request, EmbeddingRequest):
+    if isinstance(request, EmbeddingRequest | ImageRequest):
         return request
     return replace(request, cache_salt=f"{call.caller.org_id}/{request.cache_salt}")
 

@@ -22,8 +22,6 @@ ZHIPU_PATHS = (
     "/api/v1/agents/{rest:path}",
     "/api/paas/v4/v1/agents",
     "/api/paas/v4/v1/agents/{rest:path}",
-    "/api/paas/v4/images/generations",
-    "/api/paas/v4/async/images/generations",
     "/api/paas/v4/audio/{rest:path}",
     "/api/paas/v4/voice/{rest:path}",
     "/api/paas/v4/files/parser/{rest:path}",

@@ -1,4 +1,4 @@
-"""Errands: a batch's rows and asynchronous chats go the same road as requests, though nobody waits on a line.
+"""Errands: a batch's rows and asynchronous answers go the road of requests, though nobody waits on a line.
 
 Each try is a request of its own whose hold carries the errand's id, so that no two tries run at once and an
 errand that was paid for is not run again; what must be kept is kept in the transaction of its bill.
@@ -23,6 +23,7 @@ from openglm.errors import (
 )
 from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.generation import collect, embed, open_exchange
+from openglm.maas.gateway.images import Drawn, draw
 from openglm.maas.gateway.surfaces import OPENAI, ZHIPU
 from openglm.maas.gateway.tools import with_findings
 from openglm.maas.ids import new_id
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
     from openglm.maas.platform import Platform
 
 Keep = Callable[["Transaction", int, bytes], None]
-WORDS = {"chat/completions": "chat", "completions": "completions", "embeddings": "embeddings"}
+WORDS = {
+    "chat/completions": "chat",
+    "completions": "completions",
+    "embeddings": "embeddings",
+    "images/generations": "images",
+}
 
 
 class Errands:
@@ -67,6 +73,7 @@ class Errands:
                 "chat/completions": self._chat,
                 "completions": self._completion,
                 "embeddings": self._embedding,
+                "images/generations": self._images,
             }[path]
             return 200, await work(call, lambda transaction, answer: keep(transaction, 200, answer))
         except (RateLimited, Overloaded, UpstreamFailure, DuplicateRequest):
@@ -133,6 +140,20 @@ class Errands:
             return lambda transaction: keep(transaction, body)
 
         await embed(self._platform, call, wanted, also=encoded)
+        return body
+
+    async def _images(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
+        wanted = zhipu.decode_image(call.body)
+        body = b""
+
+        def encoded(drawn: Drawn) -> Callable[[Transaction], None]:
+            nonlocal body
+            body = msgspec.json.encode(
+                zhipu.encode_images(drawn.shown, content_filter=drawn.content_filter, entries="image_result")
+            )
+            return lambda transaction: keep(transaction, body)
+
+        await draw(self._platform, call, wanted.image, links=wanted.wanted == "url", also=encoded)
         return body
 
 

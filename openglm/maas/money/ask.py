@@ -14,7 +14,7 @@ MOST_TOKENS = 2**40  # of one request; what is larger is a fault of whoever coun
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request before it runs. `prompt_tokens` and `output_tokens` are the most it may use."""
+    """One request before it runs. Tokens and images are the most it may use."""
 
     request_id: str
     org_id: str
@@ -22,12 +22,13 @@ class Ask:
     key_id: str
     user_id: str | None
     model: str
-    kind: str  # "chat", "completion", "embedding", "tool", "batch", ...
+    kind: str  # "chat", "completion", "embedding", "image", "tool", ...
     prompt_tokens: int = 0
     output_tokens: int = 0
     plan: bool = False  # charged to the subscription, never to the wallet
     batch: bool = False  # at the batch price
     units: int = 1  # calls of a tool that is priced per call
+    images: int = 0
     client_request_id: str | None = None
     dialect: str | None = None
     endpoint: str | None = None
@@ -38,8 +39,9 @@ class Ask:
                 f"token counts must be in [0, {MOST_TOKENS}], "
                 f"got {self.prompt_tokens} and {self.output_tokens}"
             )
-        if not 0 <= self.units <= MOST_TOKENS:
-            raise InvalidRequest(f"units must be in [0, {MOST_TOKENS}], got {self.units}")
+        for name, count in (("units", self.units), ("images", self.images)):
+            if not 0 <= count <= MOST_TOKENS:
+                raise InvalidRequest(f"{name} must be in [0, {MOST_TOKENS}], got {count}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,9 @@ def checked_usage(usage: Usage) -> Usage:
         usage.cache_write,
         usage.output_text,
         usage.output_reasoning,
+        usage.images,
     )
     for count in counts:
         if not isinstance(count, int) or not 0 <= count <= MOST_TOKENS:
-            raise InvalidRequest(f"a token count must be in [0, {MOST_TOKENS}], got {count!r}")
+            raise InvalidRequest(f"a count must be in [0, {MOST_TOKENS}], got {count!r}")
     return usage

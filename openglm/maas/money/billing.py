@@ -288,6 +288,6 @@ async def outcome(write: Future[T]) -> T:
 
 _CHECKPOINT = (
     "UPDATE hold SET has_checkpoint = 1, input_uncached = :input_uncached, cache_read = :cache_read,"
-    " cache_write = :cache_write, output_text = :output_text, output_reasoning = :output_reasoning"
-    " WHERE id = :id AND state = 'open'"
+    " cache_write = :cache_write, output_text = :output_text, output_reasoning = :output_reasoning,"
+    " images = :images WHERE id = :id AND state = 'open'"
 )

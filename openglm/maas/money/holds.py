@@ -47,7 +47,9 @@ def take_hold(
         amount, tariff, factor = grant.amount, grant.plan.id, grant.factor_permille
         accounts = " ".join(grant.accounts)
     else:
-        amount = price.bound(ask.prompt_tokens, ask.output_tokens, ask.units, batch=ask.batch)
+        amount = price.bound(
+            ask.prompt_tokens, ask.output_tokens, ask.units, batch=ask.batch, images=ask.images
+        )
         tariff = price.id
         if amount:
             accounts = ledger.wallet_of(ask.org_id)
@@ -105,7 +107,7 @@ def extend_hold(
         wanted = bound(weights, prompt, output, row["units"], row["factor_permille"]) if weights else 0
     else:
         wanted = prices.version(tx, row["tariff"]).bound(
-            prompt, output, row["units"], batch=bool(row["is_batch"])
+            prompt, output, row["units"], batch=bool(row["is_batch"]), images=usage.images
         )
     more = max(0, wanted - row["amount"])
     if more:
@@ -116,7 +118,7 @@ def extend_hold(
     tx.run(
         "UPDATE hold SET amount = amount + :more, has_checkpoint = 1, input_uncached = :input_uncached,"
         " cache_read = :cache_read, cache_write = :cache_write, output_text = :output_text,"
-        " output_reasoning = :output_reasoning WHERE id = :id",
+        " output_reasoning = :output_reasoning, images = :images WHERE id = :id",
         more=more,
         id=hold.id,
         **counts(usage),
@@ -199,6 +201,7 @@ def usage_of(row: Row) -> Usage:
         row["cache_write"],
         row["output_text"],
         row["output_reasoning"],
+        row["images"],
     )
 
 
@@ -209,6 +212,7 @@ def counts(usage: Usage) -> dict[str, int]:
         "cache_write": usage.cache_write,
         "output_text": usage.output_text,
         "output_reasoning": usage.output_reasoning,
+        "images": usage.images,
     }
 
 
@@ -252,11 +256,11 @@ def _write_usage(tx: Transaction, row: Row, receipt: Receipt, ending: Ending, no
     tx.run(
         "INSERT INTO usage_event (request_id, org_id, project_id, key_id, user_id, model, kind, dialect,"
         " endpoint, is_plan, is_batch, units, input_uncached, cache_read, cache_write, output_text,"
-        " output_reasoning, cost_nano, debt_nano, credits, balance_nano, tariff, arithmetic, status,"
+        " output_reasoning, images, cost_nano, debt_nano, credits, balance_nano, tariff, arithmetic, status,"
         " estimated, ttft_ms, duration_ms, created_at) VALUES (:request_id, :org_id, :project_id, :key_id,"
         " :user_id, :model, :kind, :dialect, :endpoint, :is_plan, :is_batch, :units, :input_uncached,"
-        " :cache_read, :cache_write, :output_text, :output_reasoning, :cost_nano, :debt_nano, :credits,"
-        " :balance_nano, :tariff, :arithmetic, :status, :estimated, :ttft_ms, :duration_ms, :now)",
+        " :cache_read, :cache_write, :output_text, :output_reasoning, :images, :cost_nano, :debt_nano,"
+        " :credits, :balance_nano, :tariff, :arithmetic, :status, :estimated, :ttft_ms, :duration_ms, :now)",
         request_id=receipt.request_id,
         org_id=row["org_id"],
         project_id=row["project_id"],

@@ -111,7 +111,9 @@ class Invoices:
 def invoice_csv(invoice: Invoice) -> str:
     """A line for each model and kind, then the plans and the total, in the currency."""
     head = ["month", "model", "kind", "plan", "batch", "requests", "units", "input_uncached", "cache_read"]
-    text = [csv_line([*head, "cache_write", "output", "credits", f"cost_{invoice.currency.lower()}"])]
+    text = [
+        csv_line([*head, "cache_write", "output", "images", "credits", f"cost_{invoice.currency.lower()}"])
+    ]
     for line in invoice.lines:
         text.append(
             csv_line(
@@ -127,12 +129,13 @@ def invoice_csv(invoice: Invoice) -> str:
                     line.cache_read,
                     line.cache_write,
                     line.output,
+                    line.images,
                     line.credits,
                     decimal_text(line.cost_nano),
                 ]
             )
         )
-    blank = [""] * 10
+    blank = [""] * 11
     text.append(csv_line([invoice.month, "subscriptions", *blank, decimal_text(invoice.plans_nano)]))
     text.append(csv_line([invoice.month, "total", *blank, decimal_text(invoice.total_nano)]))
     return "".join(text)

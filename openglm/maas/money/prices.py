@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from openglm.errors import InvalidRequest, ModelNotFound, NotFound
 from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.ids import Clock, wall_clock
-from openglm.maas.money.amounts import LARGEST, PICO_PER_NANO, ceiling, half_even, scaled
+from openglm.maas.money.amounts import LARGEST, PICO_PER_NANO, ceiling, half_even, nano, scaled
 from openglm.maas.money.ask import Charge
 from openglm.messages import Usage
 
@@ -23,7 +23,7 @@ PICO_PER_MILLION = 1_000_000  # "0.60" per million tokens is 600,000 pico per to
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Pico per token, nano per call. `batch_percent` is what a batch pays of it."""
+    """Pico per token, nano per call and per image. `batch_percent` is what a batch pays of it."""
 
     model: str
     version: int
@@ -34,6 +34,7 @@ class Price:
     per_call_nano: int = 0
     batch_percent: int = 50
     created_at_ms: int = 0
+    per_image_nano: int = 0
 
     @property
     def id(self) -> str:
@@ -47,15 +48,18 @@ class Price:
             or self.cache_write_pico
             or self.output_pico
             or self.per_call_nano
+            or self.per_image_nano
         )
 
-    def bound(self, prompt_tokens: int, output_tokens: int, units: int, *, batch: bool) -> int:
-        """The most that so many tokens can cost, in nano; at least 1 unless the model is free."""
+    def bound(
+        self, prompt_tokens: int, output_tokens: int, units: int, *, batch: bool, images: int = 0
+    ) -> int:
+        """The most that so much can cost, in nano; at least 1 unless the model is free."""
         if self.free:
             return 0
         dearest = max(self.uncached_pico, self.cached_pico, self.cache_write_pico)
         pico = prompt_tokens * dearest + output_tokens * self.output_pico
-        pico += units * self.per_call_nano * PICO_PER_NANO
+        pico += (units * self.per_call_nano + images * self.per_image_nano) * PICO_PER_NANO
         percent = self.batch_percent if batch else 100
         return max(1, ceiling(pico * percent, PICO_PER_NANO * 100))
 
@@ -72,10 +76,13 @@ class Price:
             if tokens:
                 pico += tokens * each
                 lines.append(f"{tokens} {name} x {each} pico = {tokens * each} pico")
-        if units and self.per_call_nano:
-            called = units * self.per_call_nano * PICO_PER_NANO
-            pico += called
-            lines.append(f"{units} calls x {self.per_call_nano} nano = {called} pico")
+        for name, count, each in (
+            ("calls", units, self.per_call_nano),
+            ("images", usage.images, self.per_image_nano),
+        ):
+            if count and each:
+                pico += count * each * PICO_PER_NANO
+                lines.append(f"{count} {name} x {each} nano = {count * each * PICO_PER_NANO} pico")
         if batch:
             amount = half_even(pico * self.batch_percent, PICO_PER_NANO * 100)
             lines.append(f"{pico} pico x {self.batch_percent} % (batch) = {amount} nano")
@@ -105,6 +112,7 @@ class Prices:
         cache_write_pico: int | None = None,
         output_pico: int = 0,
         per_call_nano: int = 0,
+        per_image_nano: int = 0,
         batch_percent: int = 50,
     ) -> Price:
         """A new version. Cached input and cache writes cost what uncached input costs unless said."""
@@ -120,6 +128,7 @@ class Prices:
             per_call_nano,
             batch_percent,
             self._clock(),
+            per_image_nano,
         )
         for field, most in (
             ("uncached_pico", LARGEST_PICO),
@@ -127,6 +136,7 @@ class Prices:
             ("cache_write_pico", LARGEST_PICO),
             ("output_pico", LARGEST_PICO),
             ("per_call_nano", LARGEST),
+            ("per_image_nano", LARGEST),
             ("batch_percent", 100),
         ):
             value = getattr(price, field)
@@ -139,15 +149,23 @@ class Prices:
         return stored
 
     async def set_per_million(
-        self, model: str, *, uncached: str, output: str, cached: str | None = None, per_call: str = "0"
+        self,
+        model: str,
+        *,
+        uncached: str,
+        output: str,
+        cached: str | None = None,
+        per_call: str = "0",
+        per_image: str = "0",
     ) -> Price:
-        """As price lists print it: currency per million tokens, `"0.60"`, and per call."""
+        """As price lists print it: currency per million tokens, `"0.60"`, per call, and per image."""
         return await self.set(
             model,
             uncached_pico=scaled(uncached, PICO_PER_MILLION, param="uncached"),
             cached_pico=None if cached is None else scaled(cached, PICO_PER_MILLION, param="cached"),
             output_pico=scaled(output, PICO_PER_MILLION, param="output"),
-            per_call_nano=scaled(per_call, 1_000_000_000, param="per_call"),
+            per_call_nano=nano(per_call, param="per_call"),
+            per_image_nano=nano(per_image, param="per_image"),
         )
 
     async def set_if_none(self, model: str) -> None:
@@ -212,15 +230,16 @@ class Prices:
 def _insert(tx: Transaction, price: Price) -> Price:
     row = tx.one(
         "INSERT INTO price_version (model, version, uncached_pico, cached_pico, cache_write_pico,"
-        " output_pico, per_call_nano, batch_percent, created_at)"
+        " output_pico, per_call_nano, per_image_nano, batch_percent, created_at)"
         " SELECT :model, coalesce(max(version), 0) + 1, :uncached, :cached, :cache_write, :output,"
-        " :per_call, :batch, :now FROM price_version WHERE model = :model RETURNING *",
+        " :per_call, :per_image, :batch, :now FROM price_version WHERE model = :model RETURNING *",
         model=price.model,
         uncached=price.uncached_pico,
         cached=price.cached_pico,
         cache_write=price.cache_write_pico,
         output=price.output_pico,
         per_call=price.per_call_nano,
+        per_image=price.per_image_nano,
         batch=price.batch_percent,
         now=price.created_at_ms,
     )
@@ -239,4 +258,5 @@ def _price(row: Row) -> Price:
         row["per_call_nano"],
         row["batch_percent"],
         row["created_at"],
+        row["per_image_nano"],
     )

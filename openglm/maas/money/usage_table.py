@@ -17,11 +17,12 @@ PAGE = 1_000
 COLUMNS = (
     "created_at", "request_id", "project_id", "key_id", "user_id", "model", "kind", "dialect", "endpoint",
     "status", "estimated", "is_plan", "is_batch", "units", "input_uncached", "cache_read", "cache_write",
-    "output_text", "output_reasoning", "cost_nano", "debt_nano", "credits", "tariff", "ttft_ms",
+    "output_text", "output_reasoning", "images", "cost_nano", "debt_nano", "credits", "tariff", "ttft_ms",
     "duration_ms",
 )  # fmt: skip
 _SUMS = (
     "requests", "units", "input_uncached", "cache_read", "cache_write", "output", "cost_nano", "credits",
+    "images",
 )  # fmt: skip
 GROUPS = {
     "day": "created_at - created_at % 86400000",
@@ -51,6 +52,7 @@ class ModelUsage:
     output: int
     cost_nano: int
     credits: int
+    images: int = 0  # invoices from before there were any do not name them
 
 
 async def usage_rows(
@@ -85,7 +87,7 @@ async def usage_by_model(
         "SELECT model, kind, is_plan, is_batch, count(*) AS requests, sum(units) AS units,"
         " sum(input_uncached) AS input_uncached, sum(cache_read) AS cache_read,"
         " sum(cache_write) AS cache_write, sum(output_text + output_reasoning) AS output,"
-        " sum(cost_nano) AS cost_nano, sum(credits) AS credits FROM usage_event"
+        " sum(cost_nano) AS cost_nano, sum(credits) AS credits, sum(images) AS images FROM usage_event"
         f" WHERE org_id = :org_id AND created_at >= :start AND created_at < :end{mine}"
         " GROUP BY model, kind, is_plan, is_batch ORDER BY model, kind, is_plan, is_batch",
         org_id=org_id,
@@ -119,7 +121,7 @@ async def usage_sums(
         f"SELECT {named}, count(*) AS requests, sum(units) AS units, sum(input_uncached) AS input_uncached,"
         " sum(cache_read) AS cache_read, sum(cache_write) AS cache_write,"
         " sum(output_text + output_reasoning) AS output, sum(cost_nano) AS cost_nano,"
-        " sum(credits) AS credits FROM usage_event"
+        " sum(credits) AS credits, sum(images) AS images FROM usage_event"
         " WHERE org_id = :org_id AND created_at >= :start AND created_at < :end"
         f" GROUP BY {columns} ORDER BY {first}cost_nano DESC, requests DESC LIMIT :most",
         org_id=org_id,

@@ -31,6 +31,7 @@ class _Settled(NamedTuple):
     cache_write: Counter
     text: Counter
     reasoning: Counter
+    images: Counter
     cost: Counter
     credits: Counter
     estimated: Counter
@@ -63,6 +64,7 @@ class GatewayMetrics:
             ["model", "kind"],
             registry=registry,
         )
+        self._images = Counter("openglm_images", "Billed images", ["model"], registry=registry)
         self._cost = Counter(
             "openglm_cost", "Billed to wallets, in the currency", ["model"], registry=registry
         )
@@ -94,6 +96,7 @@ class GatewayMetrics:
             (known.cache_write, usage.cache_write),
             (known.text, usage.output_text),
             (known.reasoning, usage.output_reasoning),
+            (known.images, usage.images),
             (known.credits, receipt.credits),
         ):
             if count:
@@ -125,6 +128,7 @@ class GatewayMetrics:
             self._tokens.labels(name, "cache_write"),
             self._tokens.labels(name, "output_text"),
             self._tokens.labels(name, "output_reasoning"),
+            self._images.labels(name),
             self._cost.labels(name),
             self._credits.labels(name),
             self._estimated.labels(name),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from openglm.asgi.body import read_body
+from openglm.dialects import zhipu
+from openglm.maas import door
 from openglm.maas.files.routes import Wrap
+from openglm.maas.tasks.tasks import IMAGES
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,11 +28,22 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
         body = await read_body(request.scope, request.receive, MAX_BODY)
         return JSONResponse((await platform.tasks.submit(caller, body)).wire())
 
+    async def submit_images(request: Request) -> Response:
+        caller = await platform.caller(request, endpoint="images")
+        body = await read_body(request.scope, request.receive, MAX_BODY)
+        zhipu.decode_image(body)  # what is wrong with it is said now
+        return JSONResponse((await platform.tasks.submit(caller, body, IMAGES)).wire())
+
     async def result(request: Request) -> Response:
-        caller = await platform.caller(request, endpoint="chat")
-        return JSONResponse((await platform.tasks.get(caller, request.path_params["id"])).wire())
+        caller = await platform.caller(request)  # a task says itself who may see it
+        wire = (await platform.tasks.get(caller, request.path_params["id"])).wire()
+        for image in wire.get("image_result", ()):
+            if "url" in image:
+                image["url"] = door.our_address(platform, request.scope) + image["url"]
+        return JSONResponse(wire)
 
     return [
+        Route("/api/paas/v4/async/images/generations", wrap("zhipu", submit_images), methods=["POST"]),
         Route("/api/paas/v4/async/chat/completions", wrap("zhipu", submit), methods=["POST"]),
         Route("/api/paas/v4/async-result/{id}", wrap("zhipu", result), methods=["GET"]),
     ]

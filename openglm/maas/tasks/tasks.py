@@ -1,4 +1,4 @@
-"""Asynchronous chat: a request is kept, run by the gateway's own road, and its answer kept for some days.
+"""Asynchronous answers: a request is kept, run by the gateway's own road, and its answer kept for some days.
 
 The task's id is the request id that billing sees, so a task that a dead server left behind runs again under
 the same id and is charged once. Only the organisation that made a task can see it.
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 Keep = Callable[[Transaction, int, bytes], None]
 Run = Callable[["Caller", str, bytes, str, Keep], Awaitable[tuple[int, bytes]]]
 CHAT = "/v4/chat/completions"
+IMAGES = "/v4/images/generations"
+WORDS = {CHAT: "chat", IMAGES: "images"}  # of an endpoint, as keys are scoped
 KEEP_DAYS = 7
 DAY_MS = 86_400_000
 LEASE_MS = 30_000
@@ -55,6 +57,7 @@ class Task:
     model: str
     state: str  # PROCESSING, SUCCESS, FAIL
     answer: bytes | None
+    endpoint: str = CHAT
 
     def wire(self) -> dict[str, Any]:
         status = {
@@ -99,10 +102,10 @@ class Tasks:
         self._loops: list[asyncio.Task[None]] = []
 
     async def submit(self, caller: Caller, body: bytes, endpoint: str = CHAT) -> Task:
-        """Take a chat request in. `stream` is ignored: there is nobody to stream to."""
+        """Take a request in. `stream` is ignored: there is nobody to stream to."""
         fields = parse_object(body)
         model = fields.needed_text("model")
-        if not fields.items("messages", 100_000):
+        if endpoint == CHAT and not fields.items("messages", 100_000):
             raise fields.wrong("messages", "a list that is not empty")
         caller.may_use(model)
         now = self._clock()
@@ -136,20 +139,21 @@ class Tasks:
 
         await asyncio.shield(self._database.write(insert, durable=True))
         self._woken.set()
-        return Task(task_id, request_id, model, "PROCESSING", None)
+        return Task(task_id, request_id, model, "PROCESSING", None, endpoint)
 
     async def get(self, caller: Caller, task_id: str) -> Task:
         row = None
         if is_id(task_id):
             row = await self._database.read_one(
-                "SELECT id, request_id, model, state, answer FROM async_task"
+                "SELECT id, request_id, model, state, answer, endpoint FROM async_task"
                 " WHERE id = :id AND org_id = :org",
                 id=task_id,
                 org=caller.org_id,
             )
         if row is None:
             raise NotFound(f"no task {task_id[:80]!r}", hint="results are kept for some days only")
-        return Task(row["id"], row["request_id"], row["model"], row["state"], row["answer"])
+        caller.may_call(WORDS[row["endpoint"]])
+        return Task(*(row[name] for name in ("id", "request_id", "model", "state", "answer", "endpoint")))
 
     async def start(self) -> None:
         """Run tasks from now on, first those that this node left behind."""

@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from array import array
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from openglm.dialects.openai.bodies import chat_body, completion_body, embedding_body, tokenize_body
+from openglm.dialects.openai.images import ImageAnswer, Picture, decode_image_answer, image_body
 from openglm.dialects.openai.upstream import decode_count, decode_embeddings, decode_upstream_error
-from openglm.errors import OpenGLMError, UpstreamFailure
+from openglm.errors import InvalidRequest, OpenGLMError, UpstreamFailure
 from openglm.maas.upstreams.answer import LEAVE_S, Abandoned, UpstreamAnswer
 from openglm.maas.upstreams.channel import Channel
-from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest
+from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest, ImageRequest
+
+logger = logging.getLogger(__name__)
 
 CONNECT_S = 5.0
 SILENT_S = 600.0  # between two pieces of an answer; a long prompt is read before the first
 MAX_ANSWER = 256 * 2**20  # bytes of an answer that comes whole, such as embeddings
+MAX_IMAGE = 32 * 2**20  # bytes of one
 
 
 class Client:
@@ -78,6 +85,21 @@ class Client:
         body = embedding_body(request, channel.wire_name(request.model))
         return decode_embeddings(await self._whole(channel, "/v1/embeddings", body, request_id))
 
+    async def draw(self, channel: Channel, request: ImageRequest, request_id: str) -> ImageAnswer:
+        """Images, with their bytes where the server sent them or keeps them at its own address."""
+        name, path = channel.wire_name(request.model), "/v1/images/generations"
+        try:
+            body = await self._whole(channel, path, image_body(request, name), request_id)
+        except InvalidRequest as error:
+            if error.param != "response_format":
+                raise
+            body = await self._whole(
+                channel, path, image_body(request, name, base64_wanted=False), request_id
+            )
+        answer = decode_image_answer(body, request.n)
+        pictures = await asyncio.gather(*(self._picture(channel, one) for one in answer.pictures))
+        return replace(answer, pictures=tuple(pictures))
+
     async def count_tokens(
         self, channel: Channel, request: ChatRequest | str, model: str, request_id: str
     ) -> int:
@@ -101,18 +123,21 @@ class Client:
         response.close()
 
     async def _whole(self, channel: Channel, path: str, body: bytes, request_id: str) -> bytes:
-        response = await self._post(channel, path, body, request_id)
+        return await _read(await self._post(channel, path, body, request_id), MAX_ANSWER)
+
+    async def _picture(self, channel: Channel, picture: Picture) -> Picture:
+        """One that lies on the model's own server is fetched the way that server is asked, which may be
+        private; addresses elsewhere are strangers' to us and stay as they are."""
+        if not picture.url or not _same_server(picture.url, channel.base_url):
+            return picture
+        headers = {"authorization": f"Bearer {channel.api_key}"} if channel.api_key else {}
         try:
-            data = await response.content.read(MAX_ANSWER + 1)
-            while not response.content.at_eof() and len(data) <= MAX_ANSWER:
-                data += await response.content.read(MAX_ANSWER + 1 - len(data))
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise UpstreamFailure("the model's server broke off its answer") from error
-        finally:
-            response.release()
-        if len(data) > MAX_ANSWER:
-            raise UpstreamFailure(f"the model's server sent more than {MAX_ANSWER} bytes")
-        return data
+            response = await self._session(channel).get(picture.url, headers=headers, allow_redirects=False)
+            data = await _read(response, MAX_IMAGE)
+        except (aiohttp.ClientError, OSError, TimeoutError, UpstreamFailure) as error:
+            logger.warning("an image of channel %s could not be fetched: %s", channel.id, error)
+            return replace(picture, url=None)
+        return replace(picture, url=None, data=data if response.status == 200 else None)
 
     async def _post(
         self, channel: Channel, path: str, body: bytes, request_id: str
@@ -150,3 +175,26 @@ class Client:
             )
             self._sessions[channel.socket] = session
         return session
+
+
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The whole body, of at most so many bytes."""
+    data = bytearray()
+    try:
+        async for chunk in response.content.iter_any():
+            data += chunk
+            if len(data) > most:
+                raise UpstreamFailure(f"the model's server sent more than {most} bytes")
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise UpstreamFailure("the model's server broke off its answer") from error
+    finally:
+        response.release()
+    return bytes(data)
+
+
+def _same_server(url: str, base_url: str) -> bool:
+    try:
+        one, other = urlsplit(url), urlsplit(base_url)
+        return (one.scheme, one.hostname, one.port) == (other.scheme, other.hostname, other.port)
+    except ValueError:
+        return False

@@ -16,13 +16,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from openglm.dialects.openai.images import ImageAnswer
 from openglm.errors import ModelNotFound, Overloaded, UpstreamFailure
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.limits import FairQueue
 from openglm.maas.upstreams.answer import UpstreamAnswer
 from openglm.maas.upstreams.channel import Channel
 from openglm.maas.upstreams.client import Client
-from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest
+from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest, ImageRequest
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +142,16 @@ class Router:
             await way.queue.enter(tenant)
             try:
                 return await self._client.embed(way.channel, request, request_id)
+            finally:
+                self._left(way)
+
+        return await self._first_of(request.model, request_id, work)
+
+    async def draw(self, request: ImageRequest, *, request_id: str, tenant: str = "") -> ImageAnswer:
+        async def work(way: _Way) -> ImageAnswer:
+            await way.queue.enter(tenant)
+            try:
+                return await self._client.draw(way.channel, request, request_id)
             finally:
                 self._left(way)
 

@@ -97,8 +97,8 @@ def test_usage_is_summed_listed_and_exported(town, ann, wait_until):
     project = ann.get(f"{ann.org}/projects").json()[0]["id"]
     key = ann.post(f"{ann.org}/keys", json={"name": "k", "project_id": project}).json()["key"]
     ann.post(f"platform/organisations/{org}/top-up", json={"amount": "10", "once": "x"})
-    price = ann.post("platform/prices", json={"model": "glm", "input": "1", "output": "4"})
-    assert price.json()["output"] == "4"
+    price = ann.post("platform/prices", json={"model": "glm", "input": "1", "output": "4", "image": "0.06"})
+    assert (price.json()["output"], price.json()["image"]) == ("4", "0.06")
     with FakeUpstream() as upstream:
         town.platform.router.add(Channel("fake", upstream.url, {"glm": "wire"}))
         assert {"name": "glm", "title": "", "price": price.json()} in ann.get(f"{ann.org}/models").json()

@@ -123,10 +123,10 @@ def test_tokens_are_counted_and_embeddings_billed(house: House, wait_until):
 
 
 def test_what_is_not_offered_says_so_with_its_code(house: House):
-    for path in ("videos/generations", "images/generations", "fine_tuning/jobs", "audio/speech"):
+    for path in ("videos/generations", "fine_tuning/jobs", "audio/speech"):
         answer = house.post(f"/api/paas/v4/{path}", {"model": "glm"})
         assert answer.json()["error"]["code"] == "1222", path
-    assert house.post("/v1/images/generations", {}).json()["error"]["type"] == "invalid_request_error"
+    assert house.post("/v1/images/edits", {}).json()["error"]["code"] == "not_offered"
     assert httpx.post(f"{house.url}/api/paas/v4/videos/generations").status_code == 401
     mcp = {"type": "mcp", "mcp": {"server_label": "a", "server_url": "https://a.example"}}
     assert house.post(CHAT, chat(text="hi", tools=[mcp])).json()["error"]["code"] == "1222"

@@ -24,7 +24,8 @@ def some_usage(chance: random.Random) -> Usage:
     cached = chance.randint(0, prompt)
     written = chance.randint(0, prompt - cached)
     reasoning = chance.randint(0, answer)
-    return Usage(prompt - cached - written, cached, written, answer - reasoning, reasoning)
+    images = chance.choice((0, 0, 1, 10))
+    return Usage(prompt - cached - written, cached, written, answer - reasoning, reasoning, images)
 
 
 def reference(price: Price, usage: Usage, units: int, batch: bool) -> int:
@@ -36,6 +37,7 @@ def reference(price: Price, usage: Usage, units: int, batch: bool) -> int:
         + usage.cache_write * price.cache_write_pico * pico
         + usage.completion_tokens * price.output_pico * pico
         + units * price.per_call_nano * nano
+        + usage.images * price.per_image_nano * nano
     )
     return round(total * Fraction(price.batch_percent, 100) / nano if batch else total / nano)
 
@@ -44,11 +46,13 @@ def test_a_hundred_thousand_usages_cost_what_exact_fractions_say():
     chance = random.Random(20261124)
     for _ in range(100_000):
         each = [chance.choice((0, 1, 499, 500, 30_000, 1_400_000, 10**9 + 1)) for _ in range(4)]
-        price = Price("m", 1, *each, per_call_nano=chance.choice((0, 1, 10**7)), batch_percent=50)
+        per_call, per_image = chance.choice((0, 1, 10**7)), chance.choice((0, 3, 10**8))
+        price = Price("m", 1, *each, per_call_nano=per_call, per_image_nano=per_image, batch_percent=50)
         usage, units, batch = some_usage(chance), chance.randint(0, 3), chance.random() < 0.5
         cost = price.charge(usage, units, batch=batch).amount
         assert cost == reference(price, usage, units, batch), (price, usage, units, batch)
-        most = price.bound(usage.prompt_tokens, usage.completion_tokens, units, batch=batch)
+        tokens = usage.prompt_tokens, usage.completion_tokens
+        most = price.bound(*tokens, units, batch=batch, images=usage.images)
         assert cost <= most
 
 

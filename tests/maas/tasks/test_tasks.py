@@ -232,7 +232,7 @@ def test_the_routes_submit_and_fetch(bench: Bench) -> None:
     from starlette.responses import JSONResponse
     from starlette.testclient import TestClient
 
-    async def caller(request, endpoint):
+    async def caller(request, *, endpoint=None):
         return ANNE
 
     def wrap(dialect, handler):

@@ -40,7 +40,7 @@ from openglm.maas.operate.metrics import GatewayMetrics
 from openglm.maas.operate.request_log import RequestLog
 from openglm.maas.outbound import Fetched, GuardedSession
 from openglm.maas.responses import Responses
-from openglm.maas.search import LocalIndex, SearchEngine, SearxngEngine
+from openglm.maas.search import LocalIndex, Reader, SearchEngine, SearxngEngine
 from openglm.maas.secrets import Secrets, redact_logs
 from openglm.maas.servers import Servers
 from openglm.maas.settings import Settings
@@ -104,6 +104,7 @@ class Platform:
         )
         self._index: LocalIndex | None = None
         self.search: SearchEngine = self._engine()
+        self.reader = Reader(self.fetch)
         node_id = self.billing.node_id
         blobs = open_blobs(settings.blobs)
         self.files = Files(self.database, blobs, clock)

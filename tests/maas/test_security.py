@@ -11,13 +11,13 @@ import httpx
 import pytest
 from pypdf import PdfWriter
 
-from openglm.maas.knowledge.plain import MAX_OPEN
-from openglm.maas.knowledge.reading import Manner, digest_apart, read
-from openglm.maas.knowledge.source import DocumentRefused
+from openglm.maas.documents.html import MAX_OPEN
+from openglm.maas.documents.reading import Bounds, Manner, digest_apart, read
+from openglm.maas.documents.source import DocumentRefused
 from openglm.maas.upstreams import Channel
-from tests.maas.gateway.conftest import House, house, wait_until
+from tests.maas.gateway.conftest import House, house
 
-__all__ = ["house", "wait_until"]
+__all__ = ["house"]
 TURN = [{"role": "user", "content": "hello"}]
 
 
@@ -77,7 +77,7 @@ def test_a_document_that_breaks_or_stalls_its_reader_is_refused_and_the_reader_e
     with pytest.raises(DocumentRefused):
         asyncio.run(digest_apart(b"[" * 3_000_000, manner))
     with pytest.raises(DocumentRefused):
-        asyncio.run(digest_apart(b"{}", manner, wall_s=0.001))
+        asyncio.run(digest_apart(b"{}", manner, Bounds(0.001, 10, 1 << 30)))
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ import numpy as np
 from openglm.errors import DuplicateRequest, OpenGLMError, Overloaded, RateLimited, UpstreamFailure
 from openglm.maas.blobs import Blobs
 from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.documents.reading import MAX_BYTES, Manner, digest_apart, told_by
+from openglm.maas.documents.source import DocumentRefused
 from openglm.maas.ids import Clock, wall_clock
-from openglm.maas.knowledge.reading import KINDS, MAX_BYTES, Manner, digest_apart
-from openglm.maas.knowledge.source import DocumentRefused
 from openglm.maas.outbound import Fetched
 
 if TYPE_CHECKING:
@@ -40,17 +40,6 @@ TERMS = 2_000  # terms of one transaction
 EMBEDDED = 32  # chunks of one request for vectors
 FETCH_S = 60.0
 UNREADABLE, NO_VECTORS = 10001, 10003  # embedding_code; the first is the official one for what is unusable
-_TYPES = {
-    "application/pdf": "pdf",
-    "text/html": "html",
-    "application/xhtml+xml": "html",
-    "text/plain": "text",
-    "text/markdown": "markdown",
-    "text/csv": "csv",
-    "application/json": "json",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-}
 Keep = Callable[[Transaction, list["array[float]"]], None]
 
 
@@ -203,13 +192,14 @@ class Ingest:
         )
         if known and row["word_num"]:
             return known["id"], row["word_num"]
-        kind, content = await self._content(row)
+        kind, charset, content = await self._content(row)
         manner = Manner(
             kind,
             row["knowledge_type"],
             row["sentence_size"],
             tuple(msgspec.json.decode(row["separators"])),
             row["name"],
+            charset,
         )
         digest = await digest_apart(content, manner)
         reading = secrets.randbits(62)
@@ -279,23 +269,16 @@ class Ingest:
         await write(done)
         return reading, len(digest.text)
 
-    async def _content(self, row: Row) -> tuple[str, bytes]:
-        """The bytes of a document and their kind; those at a URL are fetched."""
+    async def _content(self, row: Row) -> tuple[str, str | None, bytes]:
+        """Kind, charset and bytes of a document; those at a URL are fetched."""
         if row["kind"]:
-            return row["kind"], await self._blobs.get(blob_name(row["id"]), max_bytes=MAX_BYTES)
+            return row["kind"], None, await self._blobs.get(blob_name(row["id"]), max_bytes=MAX_BYTES)
         page = await self._fetch(row["url"], max_bytes=MAX_BYTES, timeout_s=FETCH_S)
         if page.status >= 500 or page.status == 429:
             raise UpstreamFailure(f"the URL answered with status {page.status}")
         if page.status >= 400:
             raise DocumentRefused(f"the URL answered with status {page.status}", code="document_unreachable")
-        named = page.headers.get("content-type", "").partition(";")[0].strip().lower()
-        kind = _TYPES.get(named) or KINDS.get(row["name"].rpartition(".")[2].lower())
-        if kind is None:
-            raise DocumentRefused(
-                f"what is at the URL must be text, HTML, PDF or an office file, got {named[:60]!r}",
-                code="document_kind",
-            )
-        return kind, page.body
+        return *told_by(page.headers.get("content-type", ""), row["name"]), page.body
 
     async def _add_vectors(self, caller: Caller, row: Row, reading: int, model: str) -> None:
         made = await self._database.read(

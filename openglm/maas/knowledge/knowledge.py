@@ -15,13 +15,13 @@ import msgspec
 from openglm.errors import InvalidRequest, NotFound
 from openglm.maas.blobs import Blobs
 from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.documents.pieces import MAX_SIZE, MIN_SIZE, TYPES
+from openglm.maas.documents.reading import MAX_BYTES, kind_of
+from openglm.maas.documents.source import MAX_CHARS
 from openglm.maas.files.files import is_id, safe_name
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.knowledge.ingest import Embed, Ingest, blob_name, free_readings, text_name
-from openglm.maas.knowledge.pieces import MAX_SIZE, MIN_SIZE, TYPES
-from openglm.maas.knowledge.reading import MAX_BYTES, kind_of
 from openglm.maas.knowledge.retrieve import Retriever
-from openglm.maas.knowledge.source import MAX_CHARS
 from openglm.maas.outbound import Fetched, check_url
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import numpy as np
 
 from openglm.errors import NotOffered
 from openglm.maas.database import Database, Row
+from openglm.maas.documents.terms import query_terms
 from openglm.maas.ids import new_id
 from openglm.maas.knowledge.ingest import Embed, packed
 from openglm.maas.knowledge.scoring import Numbers, Posted, bm25, lexical
-from openglm.maas.knowledge.terms import query_terms
 
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller

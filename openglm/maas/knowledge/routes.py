@@ -11,10 +11,10 @@ from openglm.asgi.body import read_body
 from openglm.dialects.fields import Fields, parse_object
 from openglm.dialects.zhipu.errors import envelope
 from openglm.errors import InvalidRequest, NotOffered, OpenGLMError
+from openglm.maas.documents.reading import MAX_BYTES
 from openglm.maas.files.multipart import Upload, read_uploads
 from openglm.maas.files.routes import Wrap, whole
 from openglm.maas.knowledge.knowledge import Base, Manners
-from openglm.maas.knowledge.reading import MAX_BYTES
 from openglm.maas.knowledge.retrieve import Found, Question
 
 if TYPE_CHECKING:

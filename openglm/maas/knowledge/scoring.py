@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from openglm.maas.knowledge.terms import postings, query_terms
+from openglm.maas.documents.terms import postings, query_terms
 
 K1 = 1.2
 B = 0.75

@@ -24,8 +24,10 @@ class FairQueue:
         *,
         most_waiting: int = MOST_WAITING,
         longest_wait_s: float = LONGEST_WAIT_S,
+        what: str = "this model",
     ):
         self.places = places
+        self._what = what
         self._most_waiting = most_waiting
         self._longest_wait_s = longest_wait_s
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}  # in the order of their turns
@@ -42,7 +44,7 @@ class FairQueue:
             self.taken += 1
             return
         place = self._join(tenant)
-        timer = asyncio.get_running_loop().call_later(self._longest_wait_s, _refuse, place)
+        timer = asyncio.get_running_loop().call_later(self._longest_wait_s, self._refuse, place)
         try:
             await place
         except BaseException:
@@ -76,9 +78,9 @@ class FairQueue:
             mine = len(self._lines.get(tenant, ()))
             longest = max(self._lines.values(), key=len, default=None)
             if longest is None or len(longest) <= mine + 1:
-                raise Overloaded("too many requests wait for this model")
+                raise Overloaded(f"too many requests wait for {self._what}")
             self.waiting -= 1
-            _refuse(longest.pop())  # it is longer than one, so its line stays
+            self._refuse(longest.pop())  # it is longer than one, so its line stays
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lines.setdefault(tenant, deque()).append(place)
         self.waiting += 1
@@ -92,7 +94,6 @@ class FairQueue:
             if not line:
                 del self._lines[tenant]
 
-
-def _refuse(place: asyncio.Future[None]) -> None:
-    if not place.done():
-        place.set_exception(Overloaded("this model is busy; the request waited too long for a place"))
+    def _refuse(self, place: asyncio.Future[None]) -> None:
+        if not place.done():
+            place.set_exception(Overloaded(f"{self._what} is busy; the request waited too long for a place"))

@@ -1,28 +1,24 @@
 """A search index of the operator's own documents: SQLite FTS5 in a file of its own, ranked by BM25.
 
-Chinese, Japanese and Korean have no spaces, so their text is indexed as overlapping pairs of characters.
-Titles weigh more than text. Each node has its own file; it holds copies and can be built anew.
+Words are those of knowledge bases: pairs of characters where there are no spaces. Titles weigh more than
+text. Each node has its own file; it holds copies and can be built anew.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from openglm.maas.documents.terms import query_terms, terms
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.search.engine import DAYS, Hit, Query, in_domain
 
 DAY_MS = 86_400_000
-MAX_TERMS = 64  # of one query; a pasted page is not a query
 MAX_TEXT = 1 << 20  # characters of one document
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_TOKENS = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
-_IS_CJK = re.compile(rf"[{_CJK}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +93,7 @@ class LocalIndex:
         return True
 
     def _search(self, query: Query) -> list[Hit]:
-        wanted = list(dict.fromkeys(terms(query.text)))[:MAX_TERMS]
+        wanted = query_terms(query.text)
         if not wanted:
             return []
         days = DAYS[query.recency]
@@ -118,17 +114,6 @@ class LocalIndex:
                 if len(hits) == query.count:
                     break
         return hits
-
-
-def terms(text: str) -> list[str]:
-    """Words in lower case; runs of CJK characters as overlapping pairs."""
-    found: list[str] = []
-    for token in _TOKENS.findall(text.lower()):
-        if len(token) > 1 and _IS_CJK.match(token):
-            found += [token[at : at + 2] for at in range(len(token) - 1)]
-        else:
-            found.append(token)
-    return found
 
 
 def around(content: str, wanted: Sequence[str], chars: int) -> str:

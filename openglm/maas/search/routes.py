@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from openglm.asgi.body import read_body
 from openglm.dialects.fields import Fields, parse_object
-from openglm.errors import NotOffered, UpstreamFailure
+from openglm.errors import NotOffered
 from openglm.maas.files.routes import Wrap
 from openglm.maas.ids import new_id
 from openglm.maas.search import shapes
-from openglm.maas.search.page import MAX_HTML, read_page
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -47,7 +46,7 @@ async def charged(
 def routes(platform: Any, wrap: Wrap) -> list[Route]:
     """`wrap(dialect, handler)` gives a handler whose errors come out in the dialect's shape.
 
-    Of the platform: caller, billing, clock, search (a SearchEngine or None), and fetch (the guarded one).
+    Of the platform: caller, billing, clock, search (a SearchEngine or None), and reader.
     """
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
@@ -100,13 +99,10 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
         seconds = fields.raw("timeout")  # the SDK sends it as a text
         timeout_s = float(seconds) if str(seconds or "").isdecimal() else 20.0
         async with charged(platform, caller, "reader", request_id):
-            page = await platform.fetch(url, max_bytes=MAX_HTML, timeout_s=min(max(timeout_s, 1.0), 60.0))
-            if page.status >= 400:
-                raise UpstreamFailure(f"the page answered with status {page.status}")
-            text = await asyncio.to_thread(
-                read_page,
-                decoded(page.body, page.headers.get("content-type", "")),
-                page.url,
+            address, page = await platform.reader.read(
+                url,
+                tenant=caller.org_id,
+                timeout_s=min(max(timeout_s, 1.0), 60.0),
                 markdown=fields.text("return_format") != "text",
                 images=fields.flag("retain_images") is not False,
             )
@@ -115,7 +111,7 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
             "request_id": fields.text("request_id") or request_id,
             "created": platform.clock() // 1000,
             "model": "reader",
-            "reader_result": shapes.reader_result(text, page.url, fields),
+            "reader_result": shapes.reader_result(page, address, fields),
         }
         return JSONResponse(body)
 
@@ -123,12 +119,3 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
         Route(f"/api/paas/v4/{path}", wrap("zhipu", handler), methods=["POST"])
         for path, handler in (("web_search", web_search), ("tools", tools), ("reader", reader))
     ]
-
-
-def decoded(body: bytes, content_type: str) -> str:
-    """A page's text by the charset it names; what does not fit is replaced."""
-    charset = content_type.lower().partition("charset=")[2].split(";")[0].strip(" \"'") or "utf-8"
-    try:
-        return body.decode(charset, "replace")
-    except (LookupError, ValueError):
-        return body.decode("utf-8", "replace")

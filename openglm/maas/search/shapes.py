@@ -9,9 +9,9 @@ import msgspec
 
 from openglm.dialects.fields import Fields
 from openglm.dialects.openai.frames import DONE
+from openglm.maas.documents.html import Page
+from openglm.maas.documents.terms import query_terms
 from openglm.maas.search.engine import DAYS, Hit, Query, Recency
-from openglm.maas.search.index import terms
-from openglm.maas.search.page import Page
 
 MAX_QUERY = 1000
 CHARS = {"medium": 600, "high": 2500}  # of a hit's content
@@ -64,7 +64,7 @@ def results(hits: list[Hit], *, images: bool) -> list[dict[str, Any]]:
 
 def intent(query: Query, *, asked: bool) -> dict[str, str]:
     """No model judges the intent here: whoever asks for a search gets one."""
-    keywords = " ".join(dict.fromkeys(terms(query.text)))
+    keywords = " ".join(query_terms(query.text))
     return {"query": query.text, "intent": "SEARCH_ALL" if asked else "SEARCH_ALWAYS", "keywords": keywords}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.maas.gateway.conftest import house, wait_until  # noqa: F401
+from tests.maas.gateway.conftest import house  # noqa: F401
 
 OPEN = "/api/llm-application/open"
 MANUAL = "# Pump\n\nThe pump makes 42 litres a minute.\n\n# Filter\n\n滤芯每六个月更换一次。\n"
@@ -32,7 +32,7 @@ def base(ask) -> str:
     return ask("POST", f"{OPEN}/knowledge", json={"embedding_id": 3, "name": "manuals"})["data"]["id"]
 
 
-def uploaded(ask, wait_until, base: str, name: str, content: str) -> str:  # noqa: F811
+def uploaded(ask, wait_until, base: str, name: str, content: str) -> str:
     sent = ask("POST", f"{OPEN}/document/upload_document/{base}", files={"files": (name, content)})
     (taken,) = sent["data"]["successInfos"]
     document = taken["documentId"]
@@ -40,7 +40,7 @@ def uploaded(ask, wait_until, base: str, name: str, content: str) -> str:  # noq
     return document
 
 
-def test_spans_that_come_back_are_spans_of_the_text(ask, wait_until, base):  # noqa: F811
+def test_spans_that_come_back_are_spans_of_the_text(ask, wait_until, base):
     document = uploaded(ask, wait_until, base, "manual.md", MANUAL)
     text = ask("GET", f"{OPEN}/document/{document}/text")["data"]["text"]
     for question, expected in (
@@ -68,7 +68,7 @@ def test_a_chat_is_told_what_the_base_knows(ask, wait_until, base, house):  # no
     assert house.post("/api/paas/v4/chat/completions", missing).status_code >= 400
 
 
-def test_a_document_that_cannot_be_read_says_why(ask, wait_until, base):  # noqa: F811
+def test_a_document_that_cannot_be_read_says_why(ask, wait_until, base):
     document = uploaded(ask, wait_until, base, "broken.pdf", "this is no PDF")
     row = ask("GET", f"{OPEN}/document/{document}")["data"]
     assert row["embedding_stat"] == 2

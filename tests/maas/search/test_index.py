@@ -11,7 +11,6 @@ import pytest
 from openglm.errors import UpstreamFailure
 from openglm.maas.search import Document, LocalIndex, Query, SearxngEngine
 from openglm.maas.search.engine import in_domain
-from openglm.maas.search.index import terms
 
 NOW = 1_800_000_000_000
 DAY = 86_400_000
@@ -43,7 +42,6 @@ def test_chinese_is_found_by_pairs_and_english_by_words(index: LocalIndex) -> No
     assert set(links(index, "CAT")) == {"https://docs.b.example/2", "https://b.example/3"}
     assert links(index, "cats")[0] == "https://docs.b.example/2"
     assert links(index, "nothing-of-that") == []
-    assert terms("GLM模型5") == ["glm", "模型", "5"]
 
 
 def test_filters_leave_out_other_domains_old_pages_and_too_many(index: LocalIndex) -> None:

@@ -11,8 +11,8 @@ import re
 import zipfile
 from typing import Any
 
-from openglm.maas.knowledge.plain import add_rows
-from openglm.maas.knowledge.source import MAX_PAGES, DocumentRefused, Draft, Source
+from openglm.maas.documents.plain import add_rows
+from openglm.maas.documents.source import MAX_PAGES, DocumentRefused, Draft, Source
 
 MAX_ENTRIES = 5_000
 MAX_UNPACKED = 256 << 20

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from openglm.maas.knowledge.source import DocumentRefused, Section, Source
+from openglm.maas.documents.source import DocumentRefused, Section, Source
 
 HEADING, QUESTIONS, ROWS, CUSTOM, PAGE, SINGLE = 1, 2, 3, 5, 6, 7
 TYPES = (HEADING, QUESTIONS, ROWS, CUSTOM, PAGE, SINGLE)

@@ -1,0 +1,1 @@
+"""Documents and web pages of strangers as text: read in a process of its own, with limits."""

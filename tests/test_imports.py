@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "messages": set(),
     "errors": set(),
+    "logs": set(),
     "runtime": {"errors"},
     "hub": {"errors", "runtime"},
     "kernels": {"runtime", "errors"},
@@ -25,8 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dialects": {"messages", "errors"},
     "asgi": {"errors", "messages", "dialects"},
     "serve": {"asgi", "engine", "tokenizer", "dialects"} | BASE,
-    "maas": {"asgi", "messages", "errors", "runtime", "hub", "dialects"},
-    "commands": {"asgi", "maas", "serve", "engine", "model", "tokenizer", "kernels"} | BASE,
+    "maas": {"asgi", "messages", "errors", "logs", "runtime", "hub", "dialects"},
+    "commands": {"asgi", "maas", "serve", "engine", "model", "tokenizer", "kernels", "logs"} | BASE,
     "cli": {"commands", "errors"},
 }
 WITHOUT_TORCH = ["openglm", "openglm.messages", "openglm.errors", "openglm.hub", "openglm.cli"]

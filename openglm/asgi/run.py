@@ -91,7 +91,7 @@ class _Server(uvicorn.Server):
     ):
         config = uvicorn.Config(
             app,
-            log_level="warning",
+            log_config=None,  # loggers are the program's: see openglm.logs
             access_log=access_log,
             lifespan="off",
             server_header=False,

@@ -34,8 +34,11 @@ class Office:
 
     def run(self, work: Callable[[Platform], Awaitable[T]]) -> T:
         """Do it with the platform's parts. Nothing is served, no model is loaded."""
+        from openglm import logs
         from openglm.maas.platform import Platform
         from openglm.maas.settings import read_settings
+
+        logs.to_stderr()
 
         async def working() -> T:
             platform = Platform(read_settings(self.data), serves=False)

@@ -53,9 +53,11 @@ def serve(
     """Serve one model over HTTP: the OpenAI API at /v1, /tokenize, /health, /metrics. No accounts."""
     if until_eof:
         threading.Thread(target=stop_at_eof, name="until-eof", daemon=True).start()
+    from openglm import logs
     from openglm.asgi import open_socket, run
     from openglm.serve import Service, create_app
 
+    logs.to_stderr(requests=access_log)
     adapters = [named_folder(text) for text in lora]
     open_socket(address.host, address.port, uds).close()  # a taken port is known before the model is loaded
     with open_session(model, flags) as session:

@@ -38,11 +38,13 @@ def up(
 
     Until somebody signs up, programs of this machine need no key; from then on everybody does.
     """
+    from openglm import logs
     from openglm.asgi import open_socket, run
     from openglm.maas.gateway import create_app
     from openglm.maas.platform import Platform
     from openglm.maas.settings import read_settings
 
+    logs.to_stderr(requests=access_log)
     open_socket(address.host, address.port, None).close()  # a taken port is known before anything is made
     settings = read_settings(data)
     platform = Platform(settings, serves=not no_model)

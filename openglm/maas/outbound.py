@@ -239,19 +239,6 @@ class GuardedSession:
         return socket.socket(family, kind, protocol)
 
 
-async def fetch(
-    url: str,
-    *,
-    max_bytes: int = MAX_BYTES,
-    timeout_s: float = TIMEOUT_S,
-    allow_private: bool = False,
-    headers: Mapping[str, str] | None = None,
-) -> Fetched:
-    """One fetch with connections of its own."""
-    async with GuardedSession(allow_private=allow_private) as session:
-        return await session.fetch(url, headers=headers, max_bytes=max_bytes, timeout_s=timeout_s)
-
-
 def _guarded_resolver(resolve: Resolve, allow_private: bool) -> AbstractResolver:
     from aiohttp.abc import AbstractResolver, ResolveResult
 

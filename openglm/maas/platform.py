@@ -41,7 +41,7 @@ from openglm.maas.operate.request_log import RequestLog
 from openglm.maas.outbound import Fetched, GuardedSession
 from openglm.maas.responses import Responses
 from openglm.maas.search import LocalIndex, Reader, SearchEngine, SearxngEngine
-from openglm.maas.secrets import Secrets, redact_logs
+from openglm.maas.secrets import Secrets
 from openglm.maas.servers import Servers
 from openglm.maas.settings import Settings
 from openglm.maas.tasks import Tasks
@@ -130,7 +130,6 @@ class Platform:
 
     async def start(self) -> None:
         """Recover what a killed process left, and begin to tick."""
-        redact_logs()
         await self.plans.load()
         await self.limits.start()
         await self.billing.start()

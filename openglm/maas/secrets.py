@@ -1,4 +1,4 @@
-"""The platform's secrets: one master key, keys derived from it, sealed values, and logs without secrets.
+"""The platform's secrets: one master key, keys derived from it, and sealed values.
 
 The master key is `secret.key` in the data folder (made on first use, readable by its owner alone) or
 OPENGLM_SECRET_KEY. A sealed value opens only with the purpose and the context that it was sealed for, so a
@@ -12,9 +12,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-import logging
 import os
-import re
 import secrets
 import stat
 from pathlib import Path
@@ -24,7 +22,6 @@ from openglm.errors import OpenGLMError
 KEY_BYTES = 32
 _NONCE_BYTES = 12
 _VERSION = b"\x01"  # AES-256-GCM, HKDF-SHA256
-_HIDDEN = "***"
 
 
 class SealBroken(OpenGLMError):
@@ -145,61 +142,3 @@ def same(given: str, known: str) -> bool:
 def new_token(kind: str) -> str:
     """256 bits by chance. `kind` is one letter; the common face `glmX_` lets logs and scanners know it."""
     return f"glm{kind}_{secrets.token_urlsafe(32)}"
-
-
-_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"://[^/\s@:]*:[^/\s@]+@"), f"://{_HIDDEN}@"),
-    (re.compile(r"\beyJ[\w-]{4,}\.[\w-]+(?:\.[\w-]*)*"), f"eyJ{_HIDDEN}"),
-    (re.compile(r"\b(key_[0-9a-f]{26}|[0-9a-f]{32})\.[A-Za-z0-9_-]{8,}"), rf"\1.{_HIDDEN}"),
-    (re.compile(r"\bglm[a-z]_[\w-]{16,}"), f"glm_{_HIDDEN}"),
-    (re.compile(r"\b(sk-)[\w-]{16,}"), rf"\1{_HIDDEN}"),
-    (
-        re.compile(
-            r"((?:\b|_)(?:authorization|x-api-key|(?:set-)?cookie|x-csrf-token)['\"]?\s*[:=,]\s*b?['\"]?)"
-            r"[^\r\n'\"]+",
-            re.I,
-        ),
-        rf"\1{_HIDDEN}",
-    ),
-    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", re.I), rf"\1 {_HIDDEN}"),
-    (
-        re.compile(
-            r"\b((?:new_|old_)?password|(?:client_)?secret|api_?key|(?:access_|refresh_|id_)?token|code_verifier)"
-            r"(['\"]?\s*[:=]\s*b?['\"]?)(?!\*\*\*)[^\s'\"&,;})\]]+",
-            re.I,
-        ),
-        rf"\1\2{_HIDDEN}",
-    ),
-)
-_RECORD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__)
-
-
-def redact(text: str) -> str:
-    """The text without keys, tokens, cookies and passwords."""
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    return text
-
-
-class RedactSecrets(logging.Filter):
-    """A filter for handlers: message, traceback and extra fields leave without secrets."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), None
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = redact(record.exc_text)
-        if record.stack_info:
-            record.stack_info = redact(record.stack_info)
-        for name, value in list(record.__dict__.items()):
-            if name not in _RECORD_FIELDS and not isinstance(value, int | float | None):
-                setattr(record, name, redact(str(value)))
-        return True
-
-
-def redact_logs(*handlers: logging.Handler) -> None:
-    """Put the filter on handlers; those of the root logger when none are named. Twice does no harm."""
-    for handler in handlers or tuple(logging.getLogger().handlers):
-        if not any(isinstance(present, RedactSecrets) for present in handler.filters):
-            handler.addFilter(RedactSecrets())

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from openglm.errors import InvalidRequest, UpstreamFailure
-from openglm.maas.outbound import AddressRefused, Fetched, GuardedSession, check_url, fetch, is_allowed
+from openglm.maas.outbound import AddressRefused, Fetched, GuardedSession, check_url, is_allowed
 
 PRIVATE = [
     "127.0.0.1",
@@ -121,8 +121,12 @@ def test_metadata_link_local_and_multicast_stay_closed_to_everybody(text):
     ],
 )
 def test_every_spelling_of_a_private_host_is_refused(host):
+    async def fetch():
+        async with GuardedSession() as session:
+            await session.fetch(f"http://{host}:9/")
+
     with pytest.raises(InvalidRequest) as caught:
-        asyncio.run(fetch(f"http://{host}:9/"))
+        asyncio.run(fetch())
     assert caught.value.param == "url"
 
 

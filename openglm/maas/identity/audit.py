@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from openglm.errors import InvalidRequest
+from openglm.logs import redact
 from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.ids import Clock, new_id, wall_clock
-from openglm.maas.secrets import redact
 
 MAX_PAGE = 200
 

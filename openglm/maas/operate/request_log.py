@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from openglm.errors import InvalidRequest, NotFound, OpenGLMError
+from openglm.logs import redact
 from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.ids import Clock, wall_clock
-from openglm.maas.secrets import Secrets, redact
+from openglm.maas.secrets import Secrets
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send

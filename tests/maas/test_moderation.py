@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from openglm.errors import OpenGLMError, UnsafeContent
-from openglm.maas.moderation import NoModeration, Verdict, WordList, refuse_unsafe, routes
+from openglm.maas.moderation import NoModeration, Verdict, WordList, folded, refuse_unsafe, routes
 
 LIST = WordList({"violence": ["Bomb", "炸弹"], "spam": ["buy now"], "empty": []})
 
@@ -28,6 +29,23 @@ LIST = WordList({"violence": ["Bomb", "炸弹"], "spam": ["buy now"], "empty": [
 )
 def test_the_word_list_finds_words_not_parts_of_words(text: str, found: list[str]) -> None:
     assert asyncio.run(LIST.check(text)) == [Verdict(name) for name in found]
+
+
+def test_long_texts_are_judged_whole_and_hold_nobody_up() -> None:
+    unfolds = "\ufdfa" * 300_000  # each into eighteen characters
+    assert folded("e\u0301" * 40_000) == "\xe9" * 40_000
+
+    async def longest_wait() -> float:
+        judged = asyncio.gather(*(LIST.check(unfolds + "a bomb") for _ in range(4)))
+        longest, last = 0.0, time.perf_counter()
+        while not judged.done():
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+        assert judged.result() == [[Verdict("violence")]] * 4
+        return longest
+
+    assert asyncio.run(longest_wait()) < 1
 
 
 def test_without_a_list_everything_passes() -> None:

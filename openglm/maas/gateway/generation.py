@@ -42,14 +42,16 @@ async def open_exchange(
     *,
     client_request_id: str | None = None,
     affinity: str | None = None,
+    judged: bool = False,
 ) -> Exchange:
     """Admit a request and start its answer; raises what refuses it, charged with nothing.
 
     `client_request_id`: the caller's own name for it, of which no two may run or have been answered;
-    `affinity`: what it calls its conversation, so that cached prefixes are met again.
+    `affinity`: what it calls its conversation, so that cached prefixes are met again; `judged`: it has
+    passed the moderation hook already.
     """
     request = known(platform, call, request)
-    if isinstance(request, ChatRequest):
+    if not judged:
         await check_input(platform, request)
     prompt = prompt_bound(request)
     answers = request.n * (len(request.prompts) if isinstance(request, CompletionRequest) else 1)

@@ -1,11 +1,13 @@
-"""How long a prompt is: an upper bound for free, or the exact count by the model's own tokenizer."""
+"""What a prompt says, and how long it is: an upper bound for free, or the exact count by the tokenizer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from openglm.errors import InvalidRequest
 from openglm.maas.gateway.call import Call
 from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest, ImagePart, TextPart
 
@@ -53,6 +55,35 @@ def prompt_bound(request: Request) -> int:
         size += TURN_TOKENS + len(tool.name) + _bytes(tool.description)
         size += 2 * len(msgspec.json.encode(tool.parameters))  # formats indent schemas
     return size
+
+
+def texts_of(request: ChatRequest | CompletionRequest) -> Iterator[str]:
+    """All text that a model will read, whoever is said to have spoken it: clients write every turn."""
+    if isinstance(request, CompletionRequest):
+        for prompt in request.prompts:
+            if not isinstance(prompt, str):
+                raise InvalidRequest(
+                    "a prompt must be text here, got token ids",
+                    param="prompt",
+                    code="invalid_value",
+                    hint="prompts are judged before they are answered",
+                )
+            yield prompt
+        yield request.suffix or ""
+        return
+    for message in request.messages:
+        yield message.text
+        yield message.reasoning or ""
+        yield message.name or ""
+        for call in message.tool_calls:
+            yield call.name
+            yield call.arguments
+    for tool in request.tools:
+        yield tool.name
+        yield tool.description
+        yield msgspec.json.encode(tool.parameters).decode()
+    if request.template_options:
+        yield msgspec.json.encode(request.template_options).decode()
 
 
 def _bytes(text: str) -> int:

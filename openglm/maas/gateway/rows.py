@@ -98,7 +98,7 @@ class Errands:
             request_id=request.request_id or call.errand,
             web_search=hits if search and search.show_results else (),
         )
-        return await self._answer(call, chat, answer, keep)
+        return await self._answer(call, chat, answer, keep, judged=True)
 
     async def _completion(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
         request = openai.decode_completion(call.body)
@@ -113,8 +113,10 @@ class Errands:
         request: ChatRequest | CompletionRequest,
         into: AnswerObject,
         keep: Callable[[Transaction, bytes], None],
+        *,
+        judged: bool = False,
     ) -> bytes:
-        exchange = await open_exchange(self._platform, call, request)
+        exchange = await open_exchange(self._platform, call, request, judged=judged)
         try:
             await collect(exchange, into)
             body = msgspec.json.encode(into.body())

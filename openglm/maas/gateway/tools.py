@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from openglm.errors import InvalidRequest, NotFound, NotOffered
+from openglm.maas.gateway.prompts import texts_of
 from openglm.maas.knowledge.retrieve import Question
-from openglm.maas.moderation import refuse_unsafe
+from openglm.maas.moderation import NoModeration, refuse_unsafe
 from openglm.maas.search import shapes
 from openglm.maas.search.engine import Query
 from openglm.maas.search.routes import charged
-from openglm.messages import ChatRequest, Message, TextPart
+from openglm.messages import ChatRequest, CompletionRequest, Message, TextPart
 
 if TYPE_CHECKING:
     from openglm.dialects.zhipu import Retrieval, WebSearch, ZhipuRequest
@@ -31,7 +32,8 @@ SIZES = {"medium": 600, "high": 2_500}  # characters of one hit
 async def with_findings(
     platform: Platform, call: Call, request: ZhipuRequest
 ) -> tuple[ChatRequest, Sequence[Mapping[str, Any]]]:
-    """The chat with what its tools found, and a search's hits as they go out."""
+    """The chat with what its tools found, and a search's hits as they go out. What the caller sent has passed
+    the moderation hook then; findings are not judged."""
     chat, tools = request.chat, request.tools
     if tools.mcp:
         raise NotOffered(
@@ -39,19 +41,24 @@ async def with_findings(
             hint="call the MCP server in your client and pass its tools as functions",
         )
     call.caller.may_use(chat.model)
+    search, retrieval = tools.web_search, tools.retrieval
+    others = [search.query, search.prompt] if search else []
+    await check_input(platform, chat, *others, retrieval.prompt_template if retrieval else None)
     hits: list[dict[str, Any]] = []
-    if tools.retrieval:
-        chat = await _retrieved(platform, call, chat, tools.retrieval)
-    if tools.web_search:
-        chat, hits = await _searched(platform, call, chat, tools.web_search)
+    if retrieval:
+        chat = await _retrieved(platform, call, chat, retrieval)
+    if search:
+        chat, hits = await _searched(platform, call, chat, search)
     return chat, hits
 
 
-async def check_input(platform: Platform, chat: ChatRequest) -> None:
-    """The moderation hook over what the user says last; what came before was judged when it was said."""
-    last = next((message for message in reversed(chat.messages) if message.role == "user"), None)
-    if last is not None and last.text:
-        await refuse_unsafe(platform.moderation, last.text)
+async def check_input(
+    platform: Platform, request: ChatRequest | CompletionRequest, *others: str | None
+) -> None:
+    """The moderation hook over all the text that a client sends, in whatever turn it stands."""
+    if not isinstance(platform.moderation, NoModeration):
+        texts = [*texts_of(request), *others]
+        await refuse_unsafe(platform.moderation, "\n".join(filter(None, texts)))
 
 
 async def _searched(

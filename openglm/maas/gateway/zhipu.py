@@ -49,7 +49,9 @@ class ZhipuHandlers:
     async def chat(self, call: Call) -> ASGIApp:
         request = zhipu.decode_chat(call.body, coding=call.plan)
         chat, hits = await with_findings(self._platform, call, request)
-        exchange = await open_exchange(self._platform, call, chat, client_request_id=request.request_id)
+        exchange = await open_exchange(
+            self._platform, call, chat, client_request_id=request.request_id, judged=True
+        )
         search = request.tools.web_search
         shown = hits if search and search.show_results else ()
         if chat.stream:

@@ -280,7 +280,7 @@ def test_context_edits_keep_all_thoughts_or_those_of_the_last_turns():
 
 
 def test_tools_and_choices():
-    chat = decode(tools=[{**TOOL, "type": "custom", "cache_control": {}, "defer_loading": True}])
+    chat = decode(tools=[{**TOOL, "type": "custom", "cache_control": {}, "defer_loading": False}])
     assert chat.tools == (ToolSpec("f", "does f", TOOL["input_schema"]),)
     assert chat.tool_choice == ToolChoice()
     assert chat.parallel_tool_calls
@@ -293,6 +293,41 @@ def test_tools_and_choices():
         assert decode(tools=[TOOL], tool_choice=given_choice).tool_choice == choice
     single = decode(tools=[TOOL], tool_choice={"type": "auto", "disable_parallel_tool_use": True})
     assert not single.parallel_tool_calls
+
+
+def test_a_deferred_tool_is_offered_once_a_result_refers_to_it():
+    late, later = ({**TOOL, "name": name, "defer_loading": True} for name in ("late", "later"))
+    search = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+
+    def offered(*found: dict) -> ChatRequest:
+        result = {"type": "tool_result", "tool_use_id": "t", "content": list(found)}
+        return decode(tools=[late, TOOL, later], messages=[HELLO, assistant(search), user(result)])
+
+    assert [tool.name for tool in offered(text("nothing")).tools] == ["f"]
+    chat = offered({"type": "tool_reference", "tool_name": "later"}, text("is new"))
+    assert [tool.name for tool in chat.tools] == ["f", "later"]
+    assert chat.messages[-1].text == "The tool later can be called now.\nis new"
+    with pytest.raises(InvalidRequest, match="one of the tools"):
+        offered({"type": "tool_reference", "tool_name": "nobody"})
+
+
+def test_system_messages_bring_tools_in_and_take_them_away():
+    def change(kind: str, tool: dict) -> dict:
+        return {"role": "system", "content": [{"type": kind, "tool": tool}]}
+
+    def offered(*messages: dict) -> list[str]:
+        tools = [TOOL, {**TOOL, "name": "late", "defer_loading": True}]
+        chat = decode(tools=tools, messages=[HELLO, *messages])
+        assert len(chat.messages) == 1
+        return [tool.name for tool in chat.tools]
+
+    late = {"type": "tool_reference", "name": "late"}
+    new = {"type": "tool_definition", "definition": {**TOOL, "name": "new"}}
+    assert offered(change("tool_addition", late), change("tool_addition", new)) == ["f", "late", "new"]
+    assert offered(change("tool_addition", late), change("tool_removal", late)) == ["f"]
+    assert offered(change("tool_removal", {"type": "tool_reference", "name": "f"})) == []
+    with pytest.raises(InvalidRequest, match=r"messages\[1\].content\[0\].tool.type"):
+        offered(change("tool_removal", {"type": "mcp_toolset_reference", "server_name": "s"}))
 
 
 def test_a_schema_for_the_answer():

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from openglm.dialects.anthropic.signature import judge
+from openglm.dialects.anthropic.tools import Toolbox
 from openglm.dialects.fields import Fields
 from openglm.errors import InvalidRequest
 from openglm.messages import ImagePart, Message, Part, TextPart, ToolCall
@@ -40,18 +41,21 @@ def read_system(body: Fields) -> tuple[Message, ...]:
     return (Message("system", parts),) if parts else ()
 
 
-def read_messages(body: Fields, key: bytes) -> tuple[Message, ...]:
-    """The conversation, which must wait for an answer. `key` is that of the signatures of our reasoning."""
+def read_messages(body: Fields, key: bytes, toolbox: Toolbox) -> tuple[Message, ...]:
+    """The conversation, which must wait for an answer; what it changes about tools goes into the `toolbox`.
+
+    `key` is that of the signatures of our reasoning.
+    """
     messages: list[Message] = []
     role = None
     for fields in body.objects("messages", MAX_MESSAGES):
         role = fields.word("role", ("user", "assistant", "system"))
         if role == "user":
-            messages += _user(fields)
+            messages += _user(fields, toolbox)
         elif role == "assistant":
             messages += _assistant(fields, key)
         elif role == "system":
-            messages.append(Message("system", _joined(_parts(fields, _words))))
+            messages += _system(fields, toolbox)
         else:
             raise fields.wrong("role", "one of user, assistant, system")
     if not messages:
@@ -66,13 +70,27 @@ def read_messages(body: Fields, key: bytes) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-def _user(fields: Fields) -> Iterator[Message]:
+def _system(fields: Fields, toolbox: Toolbox) -> Iterator[Message]:
+    """What the client's own machinery says in between; it may say nothing and change the tools."""
+
+    def read(block: Fields) -> Iterator[Part]:
+        if block.raw("type") in ("tool_addition", "tool_removal"):
+            toolbox.change(block)
+        else:
+            yield from _words(block)
+
+    parts = _joined(_parts(fields, read))
+    if parts:
+        yield Message("system", parts)
+
+
+def _user(fields: Fields, toolbox: Toolbox) -> Iterator[Message]:
     """Results of tools come first, whatever stands between them: they belong to the turn before."""
     results: list[Message] = []
 
     def read(block: Fields) -> Iterator[Part]:
         if block.raw("type") == "tool_result":
-            results.append(_result(block))
+            results.append(_result(block, toolbox))
         else:
             yield from _words(block)
 
@@ -118,8 +136,14 @@ def _thinking(block: Fields, key: bytes) -> str:
     return thinking if verdict == "ours" else ""
 
 
-def _result(block: Fields) -> Message:
-    parts = _joined(_parts(block, _words) if block.has("content") else [])
+def _result(block: Fields, toolbox: Toolbox) -> Message:
+    def read(inner: Fields) -> Iterator[Part]:
+        if inner.raw("type") == "tool_reference":
+            yield TextPart(f"The tool {toolbox.found(inner)} can be called now.")
+        else:
+            yield from _words(inner)
+
+    parts = _joined(_parts(block, read) if block.has("content") else [])
     if block.flag("is_error"):
         text = "".join(part.text for part in parts if isinstance(part, TextPart))
         if "error" not in text[:80].lower():

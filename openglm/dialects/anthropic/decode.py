@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from openglm.dialects.anthropic.content import read_messages, read_system
+from openglm.dialects.anthropic.tools import Toolbox
 from openglm.dialects.fields import Fields, parse_object
 from openglm.dialects.openai.decode import EFFORTS
 from openglm.dialects.openai.sampling import MAX_STOP_CHARS, MAX_STOP_STRINGS, MAX_TOKENS, read_sampling
-from openglm.dialects.openai.turns import MAX_TOOLS, TOOL_NAME
+from openglm.dialects.openai.turns import MAX_TOOLS
 from openglm.errors import InvalidRequest
 from openglm.messages import ChatRequest, Grammar, Message, SamplingParams, ToolChoice, ToolSpec
 
@@ -71,8 +72,9 @@ def _prompt(fields: Fields, key: bytes) -> ChatRequest:
             hint="call them as tools",
         )
     model = fields.needed_text("model")
-    messages = (*read_system(fields), *read_messages(fields, key))
-    tools = _tools(fields)
+    toolbox = Toolbox(fields)
+    messages = (*read_system(fields), *read_messages(fields, key, toolbox))
+    tools = toolbox.offered
     choice, parallel = _tool_choice(fields, tools)
     output = fields.object("output_config") or Fields({}, "output_config")
     effort = output.word("effort", EFFORTS)
@@ -131,36 +133,6 @@ def _last_thoughts(messages: Sequence[Message], turns: int) -> tuple[Message, ..
             turns -= 1
         kept.append(message if turns >= 0 else replace(message, reasoning=None))
     return tuple(reversed(kept))
-
-
-def _tools(fields: Fields) -> tuple[ToolSpec, ...]:
-    found: dict[str, ToolSpec] = {}
-    for tool in fields.objects("tools", MAX_TOOLS):
-        spec = _tool(tool)
-        if spec.name in found:
-            raise InvalidRequest(
-                f"{tool.path} has the name of an earlier tool: {spec.name}",
-                param=tool.at("name"),
-                code="invalid_value",
-            )
-        found[spec.name] = spec
-    return tuple(found.values())
-
-
-def _tool(tool: Fields) -> ToolSpec:
-    kind = tool.text("type")
-    if kind not in (None, "custom"):
-        raise InvalidRequest(
-            f"{tool.at('type')} {kind!a} is a tool that Anthropic defines, which this server does not have",
-            param=tool.at("type"),
-            code="unsupported_tool",
-            hint="declare a tool of your own with a name and an input_schema, and run it yourself",
-        )
-    name = tool.needed_text("name")
-    if not TOOL_NAME.fullmatch(name):
-        raise tool.wrong("name", "1 to 128 letters, digits or any of _ . : / -")
-    schema = tool.needed_object("input_schema")
-    return ToolSpec(name, tool.text("description") or "", dict(schema.data), bool(tool.flag("strict")))
 
 
 def _tool_choice(fields: Fields, tools: tuple[ToolSpec, ...]) -> tuple[ToolChoice, bool]:

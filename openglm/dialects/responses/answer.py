@@ -16,7 +16,8 @@ import msgspec
 from openglm.dialects.blocks import Block, Blocks, Change, Closed, Grown, Opened
 from openglm.dialects.openai.errors import encode_error, encode_failure
 from openglm.dialects.openai.frames import KEEP_ALIVE
-from openglm.dialects.responses.decode import INPUT, ResponsesRequest
+from openglm.dialects.responses.decode import ResponsesRequest
+from openglm.dialects.responses.tools import INPUT
 from openglm.messages import Event, Failure, Finish, Usage, UsageUpdate
 
 Sealing = Callable[[str], str]  # reasoning -> a token that only we can open
@@ -100,7 +101,13 @@ class ResponseObject:
         return self._ids[block.index]
 
     def is_custom(self, block: Block) -> bool:
-        return block.kind == "call" and block.name in self._request.custom
+        return block.kind == "call" and block.name in self._request.offer.custom
+
+    def called(self, block: Block) -> dict[str, str]:
+        """A call's name as the client knows it."""
+        if inside := self._request.offer.spaces.get(block.name):
+            return {"namespace": inside[0], "name": inside[1]}
+        return {"name": block.name}
 
     def item(self, block: Block, *, opening: bool = False) -> dict[str, Any]:
         """A block as an item of the output; `opening`: before its first word."""
@@ -126,7 +133,7 @@ class ResponseObject:
             "id": self.item_id(block),
             "status": status,
             "call_id": block.call_id,
-            "name": block.name,
+            **self.called(block),
         }
         if self.is_custom(block):
             return {**call, "type": "custom_tool_call", "input": "" if opening else custom_input(block)}
@@ -243,7 +250,10 @@ class ResponseEvents:
             ]
         return [
             self._event(
-                "response.function_call_arguments.done", **at, name=block.name, arguments=text or "{}"
+                "response.function_call_arguments.done",
+                **at,
+                name=self.response.called(block)["name"],
+                arguments=text or "{}",
             )
         ]
 

@@ -1,7 +1,7 @@
 """POST /v1/responses -> what it asks for. The conversation is built later, when earlier turns are known.
 
-Tools that OpenAI hosts are no tools here: those that a client merely offers are left out and named in
-`left_out`, so that the answer can say so; one that the client demands is an error.
+Tools that OpenAI hosts are no tools here: those that a client merely offers are left out and named in the
+`offer`, so that the answer can say so; one that the client demands is an error.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ import msgspec
 from openglm.dialects.fields import Fields, parse_object
 from openglm.dialects.openai.decode import EFFORTS, PLAIN, with_one_rule
 from openglm.dialects.openai.sampling import MAX_TOKENS, read_sampling
-from openglm.dialects.openai.turns import MAX_TOOLS, TOOL_NAME, distinct
-from openglm.dialects.responses.items import MAX_ITEMS, Opening, messages_of
+from openglm.dialects.openai.turns import MAX_TOOLS
+from openglm.dialects.responses.items import Opening, messages_of
+from openglm.dialects.responses.tools import MAX_ITEMS, Offer, joined, read_offer
 from openglm.messages import ChatRequest, Grammar, Message, ToolChoice, ToolSpec
 
 ENCRYPTED = "reasoning.encrypted_content"
 MAX_METADATA = 64
-INPUT = "input"  # the one argument of a custom tool, whose input is any text
-_CUSTOM = {"type": "object", "properties": {INPUT: {"type": "string"}}, "required": [INPUT]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,7 @@ class ResponsesRequest:
     store: bool = True
     background: bool = False
     encrypted: bool = False  # reasoning is given out as a token that only we can read
-    custom: frozenset[str] = frozenset()  # names of tools whose input is plain text
-    left_out: tuple[str, ...] = ()
+    offer: Offer = field(default_factory=Offer)
     cache_key: str | None = None
     echo: Mapping[str, Any] = field(default_factory=dict)
 
@@ -52,7 +50,7 @@ class ResponsesRequest:
 def decode_response(body: bytes) -> ResponsesRequest:
     """The body of POST /v1/responses."""
     fields = parse_object(body)
-    tools, custom, left_out = _tools(fields)
+    offer = read_offer(fields)
     sampling, chosen = read_sampling(
         fields,
         PLAIN,
@@ -71,11 +69,11 @@ def decode_response(body: bytes) -> ResponsesRequest:
         raise fields.wrong("background", "false where store is false: its answer is fetched later")
     include = fields.items("include", 32)
     stream = bool(fields.flag("stream"))
-    choice = _tool_choice(fields, tools)
+    choice = _tool_choice(fields, offer.specs)
     chat = ChatRequest(
         model=fields.needed_text("model"),
         messages=(),
-        tools=tools,
+        tools=offer.specs,
         tool_choice=choice,
         parallel_tool_calls=fields.flag("parallel_tool_calls") is not False,
         sampling=sampling,
@@ -94,8 +92,7 @@ def decode_response(body: bytes) -> ResponsesRequest:
         store=store,
         background=background,
         encrypted=ENCRYPTED in include,
-        custom=custom,
-        left_out=left_out,
+        offer=offer,
         cache_key=fields.text("prompt_cache_key") or None,
         echo=_echo(fields, effort),
     )
@@ -112,49 +109,6 @@ def _items(fields: Fields) -> tuple[dict[str, Any], ...]:
     return items
 
 
-def _tools(fields: Fields) -> tuple[tuple[ToolSpec, ...], frozenset[str], tuple[str, ...]]:
-    found: list[tuple[Fields, ToolSpec]] = []
-    custom: set[str] = set()
-    left_out: list[str] = []
-    for tool in fields.objects("tools", MAX_TOOLS):
-        kind = tool.needed_text("type")
-        if kind == "function":
-            found.append((tool, _function(tool)))
-        elif kind == "custom":
-            found.append((tool, _custom(tool)))
-            custom.add(found[-1][1].name)
-        else:
-            left_out.append(kind)
-    return distinct(found), frozenset(custom), tuple(dict.fromkeys(left_out))
-
-
-def _function(tool: Fields) -> ToolSpec:
-    parameters = tool.object("parameters")
-    return ToolSpec(
-        _name(tool),
-        tool.text("description") or "",
-        dict(parameters.data) if parameters else {},
-        bool(tool.flag("strict")),
-    )
-
-
-def _custom(tool: Fields) -> ToolSpec:
-    """A tool whose input is any text; how it must look is told in words, for no parser holds it."""
-    description = tool.text("description") or ""
-    form = tool.object("format")
-    if form and form.word("type", ("text", "grammar")) == "grammar":
-        syntax, definition = form.needed_text("syntax"), form.needed_text("definition")
-        description += f"\n\nThe {INPUT} must follow this {syntax} grammar:\n{definition}"
-    return ToolSpec(_name(tool), description, _CUSTOM)
-
-
-def _name(tool: Fields) -> str:
-    name = tool.needed_text("name")
-    if not TOOL_NAME.fullmatch(name):
-        raise tool.wrong("name", "1 to 128 letters, digits or any of _ . : / -")
-    return name
-
-
 def _tool_choice(fields: Fields, tools: tuple[ToolSpec, ...]) -> ToolChoice:
     given = fields.raw("tool_choice")
     if given is None:
@@ -167,7 +121,7 @@ def _tool_choice(fields: Fields, tools: tuple[ToolSpec, ...]) -> ToolChoice:
     choice = fields.needed_object("tool_choice")
     if choice.word("type", ("function", "custom")) is None:
         raise choice.wrong("type", "function or custom")
-    name = choice.needed_text("name")
+    name = joined(choice.text("namespace"), choice.needed_text("name"))
     if name not in {tool.name for tool in tools}:
         raise choice.wrong("name", "the name of one of the tools")
     return ToolChoice("named", name)

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from openglm.dialects.fields import Fields, is_object
+from openglm.dialects.responses.tools import INPUT, joined
 from openglm.errors import InvalidRequest
 from openglm.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
 
-MAX_ITEMS = 10_000
 MAX_PARTS = 10_000
 Opening = Callable[[str], str | None]  # a sealed reasoning -> its text, None for one that is not ours
 ROLES: dict[str, Role] = {
@@ -24,7 +24,7 @@ ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
 }
-_HOSTED = (
+_PASSED_OVER = (
     "web_search_call",
     "file_search_call",
     "code_interpreter_call",
@@ -32,6 +32,7 @@ _HOSTED = (
     "mcp_list_tools",
     "mcp_call",
     "compaction",
+    "additional_tools",  # read with the tools
 )
 
 
@@ -97,10 +98,10 @@ def _read(item: Fields, turns: _Turns, open_reasoning: Opening) -> None:
             arguments = item.text("arguments") or "{}"
             if not is_object(arguments):
                 raise item.wrong("arguments", "JSON text of one object")
-            turns.call(ToolCall(item.needed_text("call_id"), item.needed_text("name"), arguments))
+            turns.call(ToolCall(item.needed_text("call_id"), _called(item), arguments))
         case "custom_tool_call":
-            wrapped = msgspec.json.encode({"input": item.text("input") or ""}).decode()
-            turns.call(ToolCall(item.needed_text("call_id"), item.needed_text("name"), wrapped))
+            wrapped = msgspec.json.encode({INPUT: item.text("input") or ""}).decode()
+            turns.call(ToolCall(item.needed_text("call_id"), _called(item), wrapped))
         case "function_call_output" | "custom_tool_call_output":
             result = Message("tool", _parts(item, "output"), tool_call_id=item.needed_text("call_id"))
             turns.add(result)
@@ -111,7 +112,7 @@ def _read(item: Fields, turns: _Turns, open_reasoning: Opening) -> None:
                 code="unsupported_value",
                 hint="send the item itself, or previous_response_id",
             )
-        case _ if kind in _HOSTED:
+        case _ if kind in _PASSED_OVER:
             pass
         case _:
             raise item.wrong(
@@ -119,6 +120,10 @@ def _read(item: Fields, turns: _Turns, open_reasoning: Opening) -> None:
                 "message, reasoning, function_call, function_call_output, custom_tool_call or"
                 " custom_tool_call_output",
             )
+
+
+def _called(item: Fields) -> str:
+    return joined(item.text("namespace"), item.needed_text("name"))
 
 
 def _message(item: Fields, turns: _Turns) -> None:

@@ -182,7 +182,8 @@ def _id(request: Request) -> str:
 
 def _left_out(request: ResponsesRequest) -> dict[str, str]:
     """Hosted tools that the request offers and nobody here can work, said in a header."""
-    return {"x-openglm-ignored-tools": _ascii(", ".join(request.left_out))} if request.left_out else {}
+    left_out = request.offer.left_out
+    return {"x-openglm-ignored-tools": _ascii(", ".join(left_out))} if left_out else {}
 
 
 def _ascii(text: str) -> str:

@@ -122,6 +122,56 @@ def test_codex_tools_work_and_what_is_hosted_elsewhere_is_named_in_a_header(clie
     assert json.loads(turns[1]["tool_calls"][0]["function"]["arguments"]) == {"input": "*** Begin"}
 
 
+def test_tools_in_namespaces_are_single_names_to_the_model_and_two_words_to_the_client(client, house: House):
+    patch = {"type": "custom", "name": "patch", "description": "Patches."}
+    space = {"type": "namespace", "name": "mail", "description": "Letters.", "tools": [TOOL, patch]}
+    calls = [
+        {"id": "call_1", "name": "mail__add", "arguments": "{}"},
+        {"id": "call_2", "name": "mail__patch", "arguments": '{"input": "x"}'},
+    ]
+    script = json.dumps({"calls": calls, "tokens": 0})
+    answer = client.responses.with_raw_response.create(model="glm", input=script, tools=[space])
+    assert "x-openglm-ignored-tools" not in answer.headers
+    items = answer.parse().output
+    assert [(item.type, item.namespace, item.name) for item in items] == [
+        ("function_call", "mail", "add"),
+        ("custom_tool_call", "mail", "patch"),
+    ]
+    told = [(tool["function"]["name"], tool["function"]["description"]) for tool in _sent_tools(house)]
+    assert told == [("mail__add", "Letters."), ("mail__patch", "Patches.")]
+    streamed = client.responses.create(model="glm", input=script, tools=[space], stream=True)
+    kept = {"id", "status"}
+    done = [event.item for event in streamed if event.type == "response.output_item.done"]
+    assert [item.to_dict().keys() - kept for item in done] == [item.to_dict().keys() - kept for item in items]
+    results = [
+        {"type": "function_call_output", "call_id": "call_1", "output": "1"},
+        {"type": "custom_tool_call_output", "call_id": "call_2", "output": "2"},
+    ]
+    asked = {"role": "user", "content": "go"}
+    client.responses.create(
+        model="glm",
+        input=[asked, *(item.to_dict() for item in items), *results],
+        tools=[space],
+        tool_choice={"type": "function", "namespace": "mail", "name": "add"},
+    )
+    sent = house.upstream.bodies[-1]
+    assert [call["function"]["name"] for call in sent["messages"][1]["tool_calls"]] == [
+        "mail__add",
+        "mail__patch",
+    ]
+    assert sent["tool_choice"]["function"]["name"] == "mail__add"
+
+
+def test_items_may_bring_tools_along(client, house: House):
+    brought = {"type": "additional_tools", "role": "developer", "tools": [TOOL]}
+    client.responses.create(model="glm", input=[brought, {"role": "user", "content": "go"}])
+    assert [tool["function"]["name"] for tool in _sent_tools(house)] == ["add"]
+
+
+def _sent_tools(house: House) -> list[dict]:
+    return house.upstream.bodies[-1]["tools"]
+
+
 def test_an_answer_in_the_background_is_fetched_or_cancelled(client, wait_until):
     quick = client.responses.create(model="glm", input='{"tokens": 3}', background=True)
     assert quick.status == "in_progress"
@@ -173,6 +223,14 @@ def test_a_reader_that_leaves_is_billed_what_was_made_and_the_response_says_canc
         ({"model": "glm", "input": [{"type": "novel"}]}, "input[0].type"),
         ({"model": "glm", "input": [{"type": "item_reference", "id": "x"}]}, "input[0].id"),
         ({"model": "glm", "input": "hi", "tools": [{"type": "function"}]}, "tools[0].name"),
+        (
+            {
+                "model": "glm",
+                "input": "hi",
+                "tools": [{"type": "namespace", "name": "s" * 100, "tools": [{**TOOL, "name": "n" * 100}]}],
+            },
+            "tools[0].tools[0].name",
+        ),
         ({"model": "glm", "input": "hi", "background": True, "store": False}, "background"),
         ({"model": "glm", "input": "hi", "tool_choice": "required"}, "tool_choice"),
         ({"model": "glm", "input": "hi", "text": {"format": {"type": "xml"}}}, "text.format.type"),

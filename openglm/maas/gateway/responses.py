@@ -8,22 +8,24 @@ import binascii
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from openglm.asgi.events import EventStream
 from openglm.dialects import responses
 from openglm.dialects.responses import ResponseEvents, ResponseObject, ResponsesRequest
-from openglm.errors import Conflict, OpenGLMError
+from openglm.errors import Conflict, NotOffered, OpenGLMError
 from openglm.maas.gateway.call import Call
-from openglm.maas.gateway.endpoint import Endpoint, json_response, wrapped
+from openglm.maas.gateway.endpoint import Endpoint, error_response, json_response, wrapped
 from openglm.maas.gateway.exchange import Exchange
 from openglm.maas.gateway.generation import collect, open_exchange, whole
 from openglm.maas.gateway.surfaces import OPENAI
+from openglm.maas.ids import new_id
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.websockets import WebSocket
 
     from openglm.maas.platform import Platform
 
@@ -42,7 +44,19 @@ def routes(platform: Platform) -> list[BaseRoute]:
         ("/v1/responses/{id}/input_items", "GET", handlers.input_items),
     ):
         found.append(Route(path, wrapped(platform, OPENAI, handler), methods=[method]))
+    found.append(WebSocketRoute("/v1/responses", _use_http))
     return found
+
+
+async def _use_http(socket: WebSocket) -> None:
+    """No sockets here. Codex may try one first: 426 sends it to HTTP at once, another status after 5 tries.
+
+    uvicorn logs each such refusal as a handshake that was not completed.
+    """
+    reason = NotOffered("there are no web sockets here", hint="POST /v1/responses")
+    refusal = error_response(OPENAI, reason, new_id("req"))
+    refusal.status_code = 426
+    await socket.send_denial_response(refusal)
 
 
 class ResponsesHandlers:

@@ -168,6 +168,19 @@ def test_items_may_bring_tools_along(client, house: House):
     assert [tool["function"]["name"] for tool in _sent_tools(house)] == ["add"]
 
 
+def test_a_client_that_tries_a_socket_is_sent_to_http(house: House):
+    socket = {
+        "authorization": f"Bearer {house.key}",
+        "connection": "upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    answer = httpx.get(f"{house.url}/v1/responses", headers=socket)
+    assert answer.status_code == 426
+    assert "POST /v1/responses" in answer.json()["error"]["message"]
+
+
 def _sent_tools(house: House) -> list[dict]:
     return house.upstream.bodies[-1]["tools"]
 

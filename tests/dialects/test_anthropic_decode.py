@@ -409,6 +409,8 @@ def test_counting_needs_no_max_tokens_and_reads_the_same_prompt():
         ({"tool_choice": {}}, "tool_choice.type"),
         ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "g"}}, "tool_choice.name"),
         ({"mcp_servers": [{"url": "x"}]}, "mcp_servers"),
+        ({"thread": {"type": "create"}}, "thread"),
+        ({"compaction": {"type": "summarize"}}, "compaction"),
         ({"metadata": {"user_id": 1}}, "metadata.user_id"),
     ],
 )

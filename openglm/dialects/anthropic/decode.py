@@ -19,12 +19,16 @@ from openglm.dialects.anthropic.tools import Toolbox
 from openglm.dialects.fields import Fields, parse_object
 from openglm.dialects.openai.decode import EFFORTS
 from openglm.dialects.openai.sampling import MAX_STOP_CHARS, MAX_STOP_STRINGS, MAX_TOKENS, read_sampling
-from openglm.dialects.openai.turns import MAX_TOOLS
 from openglm.errors import InvalidRequest
 from openglm.messages import ChatRequest, Grammar, Message, SamplingParams, ToolChoice, ToolSpec
 
 PLAIN = SamplingParams()
 MAX_EDITS = 64
+_REFUSED = {  # what would change the answer, an error code, a hint
+    "mcp_servers": ("unsupported_field", "call them as tools"),
+    "thread": ("thread_unsupported_request", "send the whole conversation in messages"),
+    "compaction": ("unsupported_field", "ask for a summary in a message of your own"),
+}
 _CHOICES = {
     "auto": ToolChoice("auto"),
     "any": ToolChoice("required"),
@@ -64,13 +68,9 @@ def decode_count(body: bytes, key: bytes) -> ChatRequest:
 
 def _prompt(fields: Fields, key: bytes) -> ChatRequest:
     """All that the prompt is made of."""
-    if fields.items("mcp_servers", MAX_TOOLS):
-        raise InvalidRequest(
-            "mcp_servers is not supported",
-            param="mcp_servers",
-            code="unsupported_field",
-            hint="call them as tools",
-        )
+    for name, (code, hint) in _REFUSED.items():
+        if fields.raw(name):
+            raise InvalidRequest(f"{name} is not supported", param=name, code=code, hint=hint)
     model = fields.needed_text("model")
     toolbox = Toolbox(fields)
     messages = (*read_system(fields), *read_messages(fields, key, toolbox))

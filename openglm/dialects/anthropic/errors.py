@@ -51,6 +51,7 @@ _TABLE: tuple[tuple[type[OpenGLMError], int, str], ...] = (
     (OpenGLMError, 500, "api_error"),
 )
 _WINDOWS = ("5h", "week", "month")
+_DETAILED = ("thread_unsupported_request",)  # words that the official SDKs act on
 
 
 def encode_error(error: Exception, request_id: str | None = None) -> WireError:
@@ -58,7 +59,10 @@ def encode_error(error: Exception, request_id: str | None = None) -> WireError:
     if not isinstance(error, OpenGLMError):
         return WireError(500, error_body("api_error", "the server failed; its log says why", request_id))
     status, kind = _place(error)
-    return WireError(status, error_body(kind, _text(error), request_id), retry_headers(error))
+    body = error_body(kind, _text(error), request_id)
+    if isinstance(error, InvalidRequest) and error.code in _DETAILED:
+        body["error"]["details"] = {"error_code": error.code}
+    return WireError(status, body, retry_headers(error))
 
 
 def encode_failure(failure: Failure, request_id: str | None = None) -> WireError:

@@ -182,6 +182,16 @@ def test_the_sdk_waits_where_a_limit_asks_it_to(house: House, client: anthropic.
     assert int(caught.value.response.headers["retry-after"]) >= 1
 
 
+def test_the_sdk_hears_that_conversations_are_not_kept_here(house: House, client: anthropic.Anthropic):
+    """Its loops of tools begin with a thread, and go on without one after this error."""
+    with pytest.raises(anthropic.BadRequestError) as caught:
+        client.beta.messages.create(
+            model="glm", max_tokens=9, messages=ask(), extra_body={"thread": {"type": "create"}}
+        )
+    assert caught.value.body["error"]["details"] == {"error_code": "thread_unsupported_request"}
+    assert not house.rows("SELECT 1 FROM hold")
+
+
 def test_the_sdk_raises_what_breaks_a_stream(client: anthropic.Anthropic):
     with (
         pytest.raises(anthropic.APIStatusError) as caught,

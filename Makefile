@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help run test setup lint fix soak bench web
+.PHONY: help run test setup lint fix soak clis bench web
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,10 @@ fix: setup  ## repair what can be repaired by itself
 
 soak: setup  ## the reliability tests at their full counts: hours
 	@OPENGLM_SOAK=1 $(BIN)/pytest tests/maas/reliability tests/maas/console/test_fuzz.py $(ARGS)
+
+clis: setup  ## agents and JS SDKs in front of the platform (needs Node; fetches 1.2 GB)
+	@setup/clis.sh
+	@exec $(BIN)/pytest tests/clis -m clis $(ARGS)
 
 bench: setup  ## our speed beside a peer's, in one run
 	@exec $(BIN)/python benches/engine.py $(ARGS)

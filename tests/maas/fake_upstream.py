@@ -1,6 +1,7 @@
 """A model's server that does what a test tells it, well or badly, and remembers what it billed.
 
-The script of a request comes in the text of its last user message, as JSON, so that one server serves all.
+The script of a request comes in the text of its last user message, as JSON, so that one server serves all;
+or from `plays`, where the client writes its own messages.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import struct
 import threading
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +31,7 @@ class FakeUpstream:
     open: int = 0  # answers being written
     well: bool = True
     always: dict[str, Any] = field(default_factory=dict)  # what overrides every script
+    plays: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # a body -> its script
 
     def __enter__(self) -> FakeUpstream:
         self._loop = asyncio.new_event_loop()
@@ -127,7 +130,7 @@ class FakeUpstream:
         body = await request.json()
         self.bodies.append(body)
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
-        script = {**_script(body), **self.always}
+        script = {**(self.plays or _script)(body), **self.always}
         if script.get("echo"):  # the answer is what was asked
             script["words"] = [json.dumps(body)]
         request_id = request.headers.get("x-request-id", "")
@@ -162,7 +165,7 @@ class FakeUpstream:
         newline = "\r\n" if script.get("crlf") else "\n"
 
         def usage(count: int) -> dict[str, Any]:
-            self.billed[request_id] = {"prompt": prompt, "completion": count}
+            self.billed[request_id] = {"prompt": prompt, "cached": cached, "completion": count}
             return {
                 "prompt_tokens": prompt,
                 "completion_tokens": count,

@@ -37,6 +37,9 @@ class House:
         headers = {"authorization": f"Bearer {key or self.key}", **more.pop("headers", {})}
         return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=60, **more)
 
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", headers={"authorization": f"Bearer {self.key}"}, timeout=60)
+
     def rows(self, sql: str, **parameters) -> list[dict]:
         return [dict(row) for row in self.platform.database.read_now(sql, **parameters)]
 

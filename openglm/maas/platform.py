@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from openglm.errors import OpenGLMError, Overloaded
 from openglm.maas import door
+from openglm.maas.agents import Agents, Conversations
 from openglm.maas.batches import Batches
 from openglm.maas.blobs import open_blobs
 from openglm.maas.database import open_database
@@ -122,6 +123,8 @@ class Platform:
             self.database, self.files, Errands(self, batch=True).run, node_id=node_id, clock=clock
         )
         self.tasks = Tasks(self.database, Errands(self, batch=False).run, node_id=node_id, clock=clock)
+        self.agents = Agents(settings.data / "agents.toml")
+        self.conversations = Conversations(self.database, clock=clock)
         self.metrics = GatewayMetrics()
         self.request_log = RequestLog(self.database, self.secrets, clock=clock)
         self.responses = Responses(self.database, node_id=node_id, clock=clock)
@@ -130,6 +133,7 @@ class Platform:
 
     async def start(self) -> None:
         """Recover what a killed process left, and begin to tick."""
+        self.agents.load()
         await self.plans.load()
         await self.limits.start()
         await self.billing.start()
@@ -141,6 +145,7 @@ class Platform:
         await self.batches.start()
         await self.tasks.start()
         await self.images.start()
+        await self.conversations.start()
         await self.responses.start()
         await self.knowledge.start()
         await self.request_log.start()
@@ -153,6 +158,7 @@ class Platform:
         await self.knowledge.stop()
         await self.settled(STOP_S)
         await self.images.stop()
+        await self.conversations.stop()
         await self.responses.stop()
         await self.request_log.stop()
         await self.servers.stop()

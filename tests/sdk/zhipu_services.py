@@ -1,4 +1,4 @@
-"""Search, reader, moderation, images and token counts through Zhipu's SDKs, and what is not offered here."""
+"""Search, reader, moderation, images, agents, token counts through Zhipu's SDKs; what is not offered here."""
 
 from __future__ import annotations
 
@@ -97,6 +97,42 @@ def images_are_drawn_in_the_background_and_fetched_later(sdk: Sdk) -> None:
     assert httpx.get(result.image_result[0].url).status_code == 200
 
 
+@both.works("agents.invoke")
+def an_agent_answers_whole_or_streamed(sdk: Sdk) -> None:
+    asking = {
+        "agent_id": "general_translation",
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "the sea"}]}],
+        "custom_variables": {"source_lang": "en", "target_lang": "zh-CN"},
+    }
+    whole = sdk.client.agents.invoke(**asking, request_id="agent-1")
+    assert (whole.agent_id, whole.status, whole.request_id) == ("general_translation", "success", "agent-1")
+    assert whole.choices[0].message.content == {"type": "text", "text": "w0 w1 w2 "}
+    assert whole.usage.completion_tokens == 3
+    chunks = list(sdk.client.agents.invoke(**asking, stream=True))
+    text = "".join(chunk.choices[0].delta.content["text"] for chunk in chunks)
+    assert text == "w0 w1 w2 "
+    assert chunks[-1].usage.completion_tokens == 3
+    with sdk.raises("APIRequestFailedError", "1214"):
+        sdk.client.agents.invoke(**{**asking, "agent_id": "nobody"})
+
+
+@both.works("agents.invoke", "agents.async_result")
+def an_agent_answers_later(sdk: Sdk) -> None:
+    begun = sdk.client.agents.invoke(
+        agent_id="text_review", messages=ask("teh sea"), extra_body={"async": True}
+    )
+    assert begun.status == "pending"
+
+    def ended() -> Any:
+        result = sdk.client.agents.async_result(agent_id="text_review", async_id=begun.async_id)
+        return result if result.status != "pending" else None
+
+    result = until(ended)
+    assert result.status == "success"
+    assert result.conversation_id == begun.conversation_id
+    assert result.choices[0].message.content["text"] == "w0 w1 w2 "
+
+
 @both.works()
 def tokens_are_counted_models_listed_and_texts_ranked_by_the_clients_own_post(sdk: Sdk) -> None:
     counted = sdk.client.post(
@@ -120,7 +156,6 @@ both.refuses("1222", "audio.customization", voice_data=("a.wav", b"sound"))
 both.refuses("1222", "assistant.conversation", messages=[{"role": "user", "content": "hi"}])
 both.refuses("1222", "assistant.query_support", "assistant.query_conversation_usage")
 both.refuses("1222", "file_parser.create", "file_parser.content", file=("a.pdf", b"%PDF"), task_id="x")
-both.refuses("1222", "agents.invoke", "agents.async_result")
 both.refuses("1233", "videos.retrieve_videos_result")
 zai.refuses("1222", "file_parser.create_sync", file=("a.pdf", b"%PDF"), tool_type="prime-sync")
 zai.refuses(

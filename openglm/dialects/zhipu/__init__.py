@@ -1,5 +1,17 @@
 """Zhipu's dialect: /api/paas/v4 and /api/coding/paas/v4, as the SDKs zai-sdk and zhipuai speak it."""
 
+from openglm.dialects.zhipu.agents import (
+    AgentCall,
+    AgentChunks,
+    AgentObject,
+    agent_messages,
+    decode_agent,
+    decode_agent_conversation,
+    decode_agent_result,
+    encode_agent_task,
+    encode_conversation,
+    encode_turn,
+)
 from openglm.dialects.zhipu.chat import ChatChunks, ChatObject
 from openglm.dialects.zhipu.decode import (
     EmbeddingCall,
@@ -22,6 +34,9 @@ from openglm.dialects.zhipu.shapes import (
 from openglm.dialects.zhipu.tools import McpServer, PlatformTools, Retrieval, WebSearch
 
 __all__ = [
+    "AgentCall",
+    "AgentChunks",
+    "AgentObject",
     "ChatChunks",
     "ChatObject",
     "EmbeddingCall",
@@ -32,10 +47,16 @@ __all__ = [
     "TokenizerCall",
     "WebSearch",
     "ZhipuRequest",
+    "agent_messages",
+    "decode_agent",
+    "decode_agent_conversation",
+    "decode_agent_result",
     "decode_chat",
     "decode_embedding",
     "decode_image",
     "decode_tokenizer",
+    "encode_agent_task",
+    "encode_conversation",
     "encode_embeddings",
     "encode_enveloped_error",
     "encode_error",
@@ -44,6 +65,7 @@ __all__ = [
     "encode_models",
     "encode_task",
     "encode_tokenizer",
+    "encode_turn",
     "envelope",
     "new_id",
 ]

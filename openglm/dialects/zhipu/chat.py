@@ -34,7 +34,7 @@ from openglm.messages import (
 )
 
 _encode = msgspec.json.Encoder().encode
-_REASONS: dict[FinishReason, str] = {
+REASONS: dict[FinishReason, str] = {
     "stop": "stop",
     "length": "length",
     "tool_calls": "tool_calls",
@@ -99,7 +99,7 @@ class ChatChunks:
             frames += [self._frame(self._choice(choice, delta)) for delta in self._whole_calls(choice)]
             if self._end:
                 frames.append(self._frame(self._end))
-            self._end = self._choice(choice, {"content": ""}, _REASONS[finish.reason])
+            self._end = self._choice(choice, {"content": ""}, REASONS[finish.reason])
         if failure:
             frames.append(self._error(encode_failure(failure).body))
         return b"".join(frames)
@@ -200,5 +200,5 @@ def _reshaped(choice: dict[str, Any]) -> dict[str, Any]:
     if "tool_calls" in message:
         message["tool_calls"] = [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]
     reason = choice["finish_reason"]
-    shaped = {"index": choice["index"], "finish_reason": _REASONS.get(reason, reason), "message": message}
+    shaped = {"index": choice["index"], "finish_reason": REASONS.get(reason, reason), "message": message}
     return {**shaped, "logprobs": choice["logprobs"]} if choice["logprobs"] else shaped

@@ -14,7 +14,7 @@ from openglm.errors import NotOffered, Unauthorized
 from openglm.maas import door, knowledge, moderation
 from openglm.maas.batches import routes as batches
 from openglm.maas.files import routes as files
-from openglm.maas.gateway import anthropic, images, later, monitor, openai, rerank, responses, zhipu
+from openglm.maas.gateway import agents, anthropic, images, later, monitor, openai, rerank, responses, zhipu
 from openglm.maas.gateway.call import Surface
 from openglm.maas.gateway.endpoint import Endpoint, RequestHandler, error_response, json_response, wrapped
 from openglm.maas.gateway.surfaces import BY_WORD, ENVELOPE, OPENAI, ZHIPU
@@ -57,7 +57,7 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
         Route("/health", _health),
         Route("/metrics", wrapped(platform, OPENAI, metrics)),
     ]
-    for part in (openai, responses, zhipu, anthropic, monitor, rerank, images):
+    for part in (openai, responses, zhipu, anthropic, monitor, rerank, images, agents):
         routes += part.routes(platform)
     for room in (files, batches, tasks, search, moderation, knowledge, image_links):
         routes += room.routes(platform, wrap)

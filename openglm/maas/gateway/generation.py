@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from openglm.dialects.wire import AnswerObject
 from openglm.errors import EngineFailure, InvalidRequest, Overloaded, PaymentRequired
 from openglm.maas.gateway.call import Call
-from openglm.maas.gateway.exchange import HELD_OUTPUT, Exchange
+from openglm.maas.gateway.exchange import HELD_OUTPUT, Exchange, Step
 from openglm.maas.gateway.prompts import Request, count, prompt_bound
 from openglm.maas.gateway.tools import check_input
 from openglm.maas.money import Ask, Hold
@@ -143,7 +143,7 @@ async def whole(exchange: Exchange, into: AnswerObject) -> AnswerObject:
         exchange.close()
 
 
-async def collect(exchange: Exchange, into: AnswerObject) -> AnswerObject:
+async def collect(exchange: AsyncIterable[Step], into: AnswerObject) -> AnswerObject:
     async for choice, events in exchange:
         into.add(choice, events)
         if into.failure is not None:

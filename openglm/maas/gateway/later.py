@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 _ANY = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 ZHIPU_PATHS = (
-    "/api/v1/agents",
-    "/api/v1/agents/{rest:path}",
-    "/api/paas/v4/v1/agents",
-    "/api/paas/v4/v1/agents/{rest:path}",
     "/api/paas/v4/audio/{rest:path}",
     "/api/paas/v4/voice/{rest:path}",
     "/api/paas/v4/files/parser/{rest:path}",

@@ -21,6 +21,7 @@ from openglm.errors import (
     RateLimited,
     UpstreamFailure,
 )
+from openglm.maas.gateway.agents import begin
 from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.generation import collect, embed, open_exchange
 from openglm.maas.gateway.images import Drawn, draw
@@ -40,6 +41,7 @@ WORDS = {
     "completions": "completions",
     "embeddings": "embeddings",
     "images/generations": "images",
+    "agents": "agents",
 }
 
 
@@ -74,6 +76,7 @@ class Errands:
                 "completions": self._completion,
                 "embeddings": self._embedding,
                 "images/generations": self._images,
+                "agents": self._agent,
             }[path]
             return 200, await work(call, lambda transaction, answer: keep(transaction, 200, answer))
         except (RateLimited, Overloaded, UpstreamFailure, DuplicateRequest):
@@ -157,6 +160,18 @@ class Errands:
 
         await draw(self._platform, call, wanted.image, links=wanted.wanted == "url", also=encoded)
         return body
+
+    async def _agent(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
+        asked = zhipu.decode_agent(call.body)
+        agent = self._platform.agents.get(asked.agent_id)
+
+        def also(answer: zhipu.AgentObject) -> Callable[[Transaction], None]:
+            body = msgspec.json.encode(answer.body())
+            return lambda transaction: keep(transaction, body)
+
+        turn = await begin(self._platform, call, agent, asked, also=also)
+        await turn.whole()
+        return msgspec.json.encode(turn.answer.body())
 
 
 class Vectors:

@@ -67,6 +67,10 @@ class Running:
         return self.url
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """What has begun may end within the grace. Stopping twice is once."""
         self._server.should_exit = True
         self._thread.join()
         self._listener.close()

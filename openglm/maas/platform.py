@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from openglm.asgi.events import Streams
 from openglm.errors import OpenGLMError, Overloaded
 from openglm.maas import door
 from openglm.maas.agents import Agents, Conversations
@@ -82,7 +83,7 @@ class Platform:
         self.wallet = Wallet(self.database, _payments(settings), clock=clock)
         self.invoices = Invoices(self.database, currency=settings.currency, clock=clock)
         self.budgets = Budgets(self.database, clock=clock)
-        self.limits = Limits(self.database, clock=clock)
+        self.limits = Limits(self.database)
         # Who answers
         self.client = Client()
         self.router = Router(self.client, clock=clock)
@@ -128,6 +129,7 @@ class Platform:
         self.metrics = GatewayMetrics()
         self.request_log = RequestLog(self.database, self.secrets, clock=clock)
         self.responses = Responses(self.database, node_id=node_id, clock=clock)
+        self.streams = Streams()
         self._going_on: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
@@ -196,8 +198,9 @@ class Platform:
             raise Overloaded("the platform is stopping")
 
     def refuse(self) -> None:
-        """Take no new requests from here on."""
+        """Take no new requests from here on, and let streams end with an error that says why."""
         self._stopping = True
+        self.streams.end(Overloaded("the platform is stopping"))
 
     def go_on(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run what must be finished whoever leaves; `stop` waits for it."""

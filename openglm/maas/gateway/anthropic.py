@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from openglm.asgi.events import EventStream
+from openglm.asgi.events import streamed
 from openglm.dialects import anthropic
 from openglm.errors import ModelNotFound
 from openglm.maas.gateway.call import Call, Surface
@@ -56,10 +56,11 @@ class AnthropicHandlers:
 
     async def messages(self, call: Call) -> ASGIApp:
         chat = anthropic.decode_messages(call.body, self._key).chat
-        exchange = await open_exchange(self._platform, await self._with_payer(call, chat.model), chat)
+        platform, call = self._platform, await self._with_payer(call, chat.model)
         if chat.stream:
             chunks = anthropic.MessageChunks(chat.model, self._key, request_id=call.request_id)
-            return EventStream(exchange, chunks)
+            return await streamed(open_exchange(platform, call, chat), chunks, among=platform.streams)
+        exchange = await open_exchange(platform, call, chat)
         answer = await whole(exchange, anthropic.MessageObject(chat.model, self._key))
         return json_response(answer.body())
 

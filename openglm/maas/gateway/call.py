@@ -39,6 +39,10 @@ class Call:
     def header(self, name: str) -> str | None:
         return door.header(self.scope, name)
 
+    def name(self, client_request_id: str | None) -> str | None:
+        """Of which no two may run or have been answered: the errand's id, or what the client calls it."""
+        return self.errand or client_request_id or self.header("idempotency-key")
+
     @property
     def affinity(self) -> str | None:
         """What requests of one conversation have in common, so that they meet their cached prefix again."""

@@ -195,7 +195,7 @@ async def held(
         output_tokens=output,
         plan=call.plan,
         batch=call.batch,
-        client_request_id=call.errand or name or call.header("idempotency-key"),
+        client_request_id=call.name(name),
         endpoint=call.scope["path"],
     )
     try:

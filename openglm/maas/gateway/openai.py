@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import BaseRoute, Route
 
-from openglm.asgi.events import EventStream
+from openglm.asgi.events import streamed
 from openglm.dialects import openai
 from openglm.errors import ModelNotFound
 from openglm.maas.gateway.call import Call
@@ -45,28 +45,30 @@ class OpenAIHandlers:
 
     async def chat(self, call: Call) -> ASGIApp:
         request = openai.decode_chat(call.body)
-        exchange = await open_exchange(self._platform, call, request)
+        platform = self._platform
         if request.stream:
             chunks = openai.ChatChunks(
                 request.model,
                 include_usage=request.include_usage,
                 continuous_usage=request.continuous_usage,
             )
-            return EventStream(exchange, chunks)
+            return await streamed(open_exchange(platform, call, request), chunks, among=platform.streams)
+        exchange = await open_exchange(platform, call, request)
         logprobs = request.sampling.logprobs is not None
         answer = await whole(exchange, openai.ChatObject(request.model, request.n, logprobs=logprobs))
         return json_response(answer.body())
 
     async def completion(self, call: Call) -> ASGIApp:
         request = openai.decode_completion(call.body)
-        exchange = await open_exchange(self._platform, call, request)
+        platform = self._platform
         if request.stream:
             chunks = openai.CompletionChunks(
                 request.model,
                 include_usage=request.include_usage,
                 continuous_usage=request.continuous_usage,
             )
-            return EventStream(exchange, chunks)
+            return await streamed(open_exchange(platform, call, request), chunks, among=platform.streams)
+        exchange = await open_exchange(platform, call, request)
         count = request.n * len(request.prompts)
         logprobs = request.sampling.logprobs is not None
         answer = await whole(exchange, openai.CompletionObject(request.model, count, logprobs=logprobs))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import json
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from openglm.asgi.events import EventStream
+from openglm.asgi.events import EventStream, streamed
 from openglm.dialects import responses
 from openglm.dialects.responses import ResponseEvents, ResponseObject, ResponsesRequest
 from openglm.errors import Conflict, NotOffered, OpenGLMError
@@ -72,14 +72,14 @@ class ResponsesHandlers:
         chat = request.conversation(earlier, lambda token: self._open(org_id, token))
         if request.background:
             return await self._begin(call, request, chat)
-        exchange = await open_exchange(platform, call, chat, affinity=request.cache_key)
         headers = _left_out(request)
+        opening = open_exchange(platform, call, chat, affinity=request.cache_key)
         if chat.stream:
             events = ResponseEvents(request, lambda text: self._seal(org_id, text))
-            stream = EventStream(exchange, events, headers=headers)
+            stream = await streamed(opening, events, among=platform.streams, headers=headers)
             return _KeptStream(self, call, request, stream, events.response)
         answer = ResponseObject(request, lambda text: self._seal(org_id, text))
-        await whole(exchange, answer)
+        await whole(await opening, answer)
         answer.close()
         if request.store:
             await self._keep(call, request, answer)
@@ -201,4 +201,4 @@ def _left_out(request: ResponsesRequest) -> dict[str, str]:
 
 
 def _ascii(text: str) -> str:
-    return msgspec.json.encode(text).decode("ascii", "replace").strip('"')[:500]
+    return json.dumps(text).strip('"')[:500]

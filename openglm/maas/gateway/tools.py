@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from openglm.errors import InvalidRequest, NotFound, NotOffered
-from openglm.maas.gateway.prompts import texts_of
+from openglm.errors import DuplicateRequest, InvalidRequest, NotFound, NotOffered
+from openglm.maas.gateway.prompts import prompt_bound, texts_of
 from openglm.maas.knowledge.retrieve import Question
 from openglm.maas.moderation import NoModeration, refuse_unsafe
 from openglm.maas.search import shapes
@@ -40,7 +40,8 @@ async def with_findings(
             "tools of type mcp are not worked by this platform",
             hint="call the MCP server in your client and pass its tools as functions",
         )
-    call.caller.may_use(chat.model)
+    if tools.retrieval or tools.web_search:
+        await _check_first(platform, call, request)
     search, retrieval = tools.web_search, tools.retrieval
     others = [search.query, search.prompt] if search else []
     await check_input(platform, chat, *others, retrieval.prompt_template if retrieval else None)
@@ -50,6 +51,19 @@ async def with_findings(
     if search:
         chat, hits = await _searched(platform, call, chat, search)
     return chat, hits
+
+
+async def _check_first(platform: Platform, call: Call, request: ZhipuRequest) -> None:
+    """Whatever would refuse the chat afterwards refuses it now, before a search is charged."""
+    from openglm.maas.gateway.generation import known
+
+    chat = known(platform, call, request.chat)
+    platform.router.check(chat.model)
+    if not call.batch:
+        platform.limits.check(call.caller, chat.model, prompt_bound(chat))
+    name = call.name(request.request_id)
+    if name is not None:
+        await platform.billing.check_new(call.caller.org_id, name)
 
 
 async def check_input(
@@ -73,7 +87,14 @@ async def _searched(
         recency=wanted.recency,  # type: ignore[arg-type]  # the dialect read one of the words
         content_chars=SIZES[wanted.content_size],
     )
-    async with charged(platform, call.caller, wanted.engine, f"{call.request_id}-search", plan=call.plan):
+    # The id of an errand's search is the errand's: a further try searches again, and is not charged again.
+    name = f"{call.errand or call.request_id}-search"
+    try:
+        async with charged(platform, call.caller, wanted.engine, name, plan=call.plan):
+            found = await platform.search.search(query)
+    except DuplicateRequest:
+        if call.errand is None:
+            raise
         found = await platform.search.search(query)
     if wanted.required and not found:
         raise NotFound(f"the search found nothing for {query.text[:80]!r}, and the request demands results")

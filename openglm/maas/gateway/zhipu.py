@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute, Route
 
-from openglm.asgi.events import EventStream
+from openglm.asgi.events import streamed
 from openglm.dialects import zhipu
 from openglm.maas.gateway.call import Call, Surface
 from openglm.maas.gateway.endpoint import Endpoint, json_response, wrapped
@@ -48,23 +48,20 @@ class ZhipuHandlers:
 
     async def chat(self, call: Call) -> ASGIApp:
         request = zhipu.decode_chat(call.body, coding=call.plan)
-        chat, hits = await with_findings(self._platform, call, request)
-        exchange = await open_exchange(
-            self._platform, call, chat, client_request_id=request.request_id, judged=True
-        )
+        platform = self._platform
+        chat, hits = await with_findings(platform, call, request)
+        opening = open_exchange(platform, call, chat, client_request_id=request.request_id, judged=True)
         search = request.tools.web_search
         shown = hits if search and search.show_results else ()
         if chat.stream:
-            return EventStream(
-                exchange,
-                zhipu.ChatChunks(
-                    chat.model,
-                    request_id=request.request_id,
-                    tool_stream=request.tool_stream,
-                    web_search=shown,
-                    results_first=bool(search and search.results_first),
-                ),
+            chunks = zhipu.ChatChunks(
+                chat.model,
+                request_id=request.request_id,
+                tool_stream=request.tool_stream,
+                web_search=shown,
+                results_first=bool(search and search.results_first),
             )
+            return await streamed(opening, chunks, among=platform.streams)
         answer = zhipu.ChatObject(
             chat.model,
             chat.n,
@@ -72,7 +69,7 @@ class ZhipuHandlers:
             logprobs=chat.sampling.logprobs is not None,
             web_search=shown,
         )
-        return json_response((await whole(exchange, answer)).body())
+        return json_response((await whole(await opening, answer)).body())
 
     async def embedding(self, call: Call) -> ASGIApp:
         request = zhipu.decode_embedding(call.body)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from openglm.errors import OpenGLMError, RateLimited
-from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.ids import Clock
 from openglm.maas.limits.rate import Rate
 from openglm.maas.limits.rules import Rule, Rulebook, Rules
 
@@ -26,6 +27,11 @@ logger = logging.getLogger(__name__)
 RELOAD_S = 5.0  # until a rule that another process changed holds here too
 BUSY_RETRY_S = 1.0  # nobody knows when an answer in flight will end
 Key = tuple[str, str]  # an org's or a key's id, and the model
+
+
+def monotonic_ms() -> int:
+    """Limits measure how much time has passed, which a wall clock that is set anew does not tell."""
+    return time.monotonic_ns() // 1_000_000
 
 
 class Slot:
@@ -56,7 +62,7 @@ class Slot:
 class Limits:
     """Counts of this process. Use it on one event loop; `start` reads the rules and keeps reading them."""
 
-    def __init__(self, database: Database, *, clock: Clock = wall_clock):
+    def __init__(self, database: Database, *, clock: Clock = monotonic_ms):
         self.rules = Rules(database)
         self._clock = clock
         self._book = Rulebook()
@@ -80,12 +86,15 @@ class Limits:
         """Let the rules of the table hold from here on. What is in flight stays counted."""
         self._book = Rulebook(await self.rules.list())
 
+    def check(self, caller: Caller, model: str, tokens: int) -> None:
+        """Raise what `enter` would raise now. Nothing is counted."""
+        now = self._clock()
+        for rule, key in self._rules(caller, model):
+            self._check(rule, key, tokens, now)
+
     def enter(self, caller: Caller, model: str, tokens: int) -> Slot:
         """Admit a request that may take so many tokens, or raise RateLimited with nothing counted."""
-        rules = tuple(
-            (rule, (caller.org_id if rule.subject == "org" else caller.key_id, model))
-            for rule in self._book.for_call(caller.tier, model)
-        )
+        rules = self._rules(caller, model)
         if not rules:
             return Slot(self, rules, tokens)
         now = self._clock()
@@ -99,6 +108,12 @@ class Limits:
             if rule.tpm is not None:
                 self._tokens.take(key, tokens, rule.tpm, now)
         return Slot(self, rules, tokens)
+
+    def _rules(self, caller: Caller, model: str) -> tuple[tuple[Rule, Key], ...]:
+        return tuple(
+            (rule, (caller.org_id if rule.subject == "org" else caller.key_id, model))
+            for rule in self._book.for_call(caller.tier, model)
+        )
 
     def in_flight(self, subject_id: str, model: str) -> int:
         return self._in_flight.get((subject_id, model), 0)

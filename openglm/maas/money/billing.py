@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Literal, TypeVar
 
-from openglm.errors import InvalidRequest, NotFound, OpenGLMError
+from openglm.errors import DuplicateRequest, InvalidRequest, NotFound, OpenGLMError
 from openglm.maas.database import Database, Transaction
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.money.ask import Ask, Hold, Receipt, checked_usage
@@ -92,6 +92,18 @@ class Billing:
             # Nobody will end a hold that nobody got.
             taking.add_done_callback(self._abandon)
             raise
+
+    async def check_new(self, org_id: str, client_request_id: str) -> None:
+        """Raise DuplicateRequest if a request of this name runs or was answered. `hold` makes it sure."""
+        if await self._database.read_one(
+            "SELECT 1 AS found FROM hold WHERE org_id = :org AND client_request_id = :name",
+            org=org_id,
+            name=client_request_id,
+        ):
+            raise DuplicateRequest(
+                f"a request with the id {client_request_id!r} is running or was answered",
+                hint="send a new request_id",
+            )
 
     async def extend(self, hold: Hold, usage: Usage, more_output_tokens: int) -> Hold:
         """Hold enough for the usage so far and that many output tokens more."""

@@ -325,6 +325,7 @@ class Plans:
         return [(period, found[period]) for period, _ in plan.windows]
 
 
+CLOCK_STEP_MS = 60_000  # by which clocks of nodes may differ, or be set back, without a second window
 _CURRENT = (
     "SELECT * FROM subscription WHERE org_id = :org_id AND user_id IN (:user_id, '')"
     " AND starts_at <= :now AND ends_at > :now ORDER BY user_id DESC LIMIT 1"
@@ -332,7 +333,9 @@ _CURRENT = (
 _WINDOWS = (
     "SELECT w.period AS period, w.account AS account, w.ends_at AS ends_at, w.credits AS credits,"
     " a.balance AS balance, a.held AS held FROM plan_window w JOIN account a ON a.id = w.account"
-    " WHERE w.subscription_id = :id AND w.ends_at > :now"
+    # A clock that was set back has left windows in the future; of the others the first to end comes last.
+    f" WHERE w.subscription_id = :id AND w.ends_at > :now AND w.starts_at <= :now + {CLOCK_STEP_MS}"
+    " ORDER BY w.ends_at DESC"
 )
 
 

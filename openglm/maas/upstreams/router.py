@@ -189,9 +189,11 @@ class Router:
         assert failure is not None, "a model without channels is not found"
         raise failure
 
-    def _order(self, model: str, key: str) -> list[_Way]:
-        """Healthy ones first, then by priority, then those with room; among equals each key has its own
-        order, which other channels do not disturb."""
+    def check(self, model: str) -> None:
+        """Raise ModelNotFound if no channel in service answers to the name."""
+        self._serving(model)
+
+    def _serving(self, model: str) -> list[_Way]:
         ways = [
             way
             for way in self._ways.values()
@@ -200,6 +202,12 @@ class Router:
         if not ways:
             known = ", ".join(self.models) or "none"
             raise ModelNotFound(f"no channel serves the model {model!a}; served: {known}", param="model")
+        return ways
+
+    def _order(self, model: str, key: str) -> list[_Way]:
+        """Healthy ones first, then by priority, then those with room; among equals each key has its own
+        order, which other channels do not disturb."""
+        ways = self._serving(model)
         if len(ways) == 1:
             return ways
         now = self._clock()

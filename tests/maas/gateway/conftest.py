@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +57,16 @@ class House:
 
 @pytest.fixture
 def house(database_url: str, tmp_path: Path) -> Iterator[House]:
-    settings = Settings(data=tmp_path, database_url=database_url)
-    platform = Platform(settings)
+    with housed(database_url, tmp_path) as (made, _):
+        yield made
+
+
+@contextmanager
+def housed(
+    database_url: str, data: Path, *, grace_s: float = 1.0
+) -> Iterator[tuple[House, Callable[[], None]]]:
+    """A house and how to stop its server before the block ends."""
+    platform = Platform(Settings(data=data, database_url=database_url))
 
     async def furnish() -> tuple[str, str]:
         person = await platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann")
@@ -73,5 +82,6 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     org_id, key = asyncio.run(furnish())
     with FakeUpstream() as upstream:
         platform.router.add(Channel("fake", upstream.url, {"glm": "wire"}, leaving="cancel"))
-        with Running(create_app(platform)) as url:
-            yield House(platform, upstream, url, key, org_id)
+        running = Running(create_app(platform), grace_s=grace_s)
+        with running as url:
+            yield House(platform, upstream, url, key, org_id), running.stop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -12,7 +13,9 @@ import openai
 import pytest
 
 from openglm.maas.limits import Rule
-from tests.maas.gateway.conftest import PICO_CACHED, PICO_IN, PICO_OUT, YUAN, House
+from openglm.maas.platform import Platform
+from openglm.maas.settings import Settings
+from tests.maas.gateway.conftest import PICO_CACHED, PICO_IN, PICO_OUT, YUAN, House, housed
 
 
 def chat(stream: bool = False, max_tokens: int = 64, **script) -> dict:
@@ -218,3 +221,29 @@ def test_a_limit_of_answers_in_flight_frees_its_place_whoever_leaves(house: Hous
             house.settled(wait_until)
             wait_until(lambda: not house.platform.limits._in_flight)
     assert house.post("/v1/chat/completions", chat()).status_code == 200
+
+
+def test_a_stream_longer_than_the_grace_of_a_stop_ends_with_an_error_and_is_billed(
+    database_url: str, tmp_path, wait_until
+):
+    """R12."""
+    with housed(database_url, tmp_path, grace_s=0.2) as (house, stop):
+        headers = {"authorization": f"Bearer {house.key}"}
+        slow = chat(True, tokens=5000, max_tokens=5000, pace_s=0.01)
+        with (
+            httpx.Client(timeout=60) as client,
+            client.stream("POST", f"{house.url}/v1/chat/completions", json=slow, headers=headers) as answer,
+        ):
+            lines = answer.iter_lines()
+            next(lines)
+            stopping = threading.Thread(target=stop)
+            stopping.start()
+            rest = [line for line in lines if line]
+            stopping.join()
+        assert rest[-1] == "data: [DONE]"
+        assert json.loads(rest[-2].removeprefix("data: "))["error"]["message"] == "the platform is stopping"
+    again = Platform(Settings(data=tmp_path, database_url=database_url), serves=False)
+    (row,) = again.database.read_now("SELECT * FROM usage_event")
+    (wrote,) = house.upstream.billed.values()
+    assert (row["status"], row["output_text"]) == ("partial", wrote["completion"])
+    asyncio.run(again.close())

@@ -271,3 +271,12 @@ def test_others_do_not_find_it(client, house: House):
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
         answer = httpx.request(method, f"{house.url}/v1/responses/{mine.id}{path}", headers=headers)
         assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_tools_of_a_kind_that_no_header_can_spell_are_named_all_the_same(house: House, wait_until, stream):
+    body = {"model": "glm", "input": '{"tokens": 2}', "stream": stream, "tools": [{"type": "工具"}]}
+    answer = house.post("/v1/responses", body)
+    assert answer.status_code == 200
+    assert answer.headers["x-openglm-ignored-tools"] == "\\u5de5\\u5177"
+    house.settled(wait_until)

@@ -9,6 +9,7 @@ from datetime import datetime
 import httpx
 
 from openglm.dialects.zhipu.errors import BEIJING
+from openglm.maas.limits import Rule
 from openglm.maas.money import Prices
 from openglm.maas.search import Document
 from tests.maas.gateway.conftest import YUAN, House
@@ -142,3 +143,25 @@ def test_unsafe_words_are_refused_before_anything_is_charged(house: House):
     refused = house.post(CHAT, chat(text="how to machine a Plutonium Pit"))
     assert refused.json()["error"]["code"] == "1301"
     assert house.usage() == []
+
+
+def test_a_request_that_is_refused_pays_for_no_search(house: House, wait_until):
+    asyncio.run(Prices(house.platform.database).set("search_std", per_call_nano=10_000_000))
+    search = {"type": "web_search", "web_search": {"enable": True}}
+    asked = chat(text="blanks", tools=[search], request_id="once-and-no-more")
+    assert house.post(CHAT, asked).status_code == 200
+    house.settled(wait_until)
+    paid = house.balance()
+    again = house.post(CHAT, asked)
+    assert again.json()["error"]["code"] == "1231"
+    asyncio.run(house.platform.limits.rules.put(Rule(rpm=1)))
+    asyncio.run(house.platform.limits.reload())
+    assert house.post(CHAT, chat()).status_code == 200
+    house.settled(wait_until)
+    paid = house.balance()
+    limited = house.post(CHAT, {**asked, "request_id": "a-third-one"})
+    assert limited.json()["error"]["code"] == "1303"
+    unknown = house.post(CHAT, {**asked, "model": "no-such-model", "request_id": "another-one"})
+    assert unknown.json()["error"]["code"] == "1211"
+    house.settled(wait_until)
+    assert house.balance() == paid

@@ -245,3 +245,29 @@ def test_windows_of_time_hold_their_moment_and_follow_each_other():
     january = milliseconds(moment(NOVEMBER).replace(month=1, day=31))
     ends = [cycle("month", january, january + days * DAY)[1] for days in (0, 30, 60)]
     assert [moment(end).day for end in ends] == [28, 31, 30]
+
+
+def test_a_clock_that_jumped_ahead_and_back_leaves_one_window_in_charge(money, audit):
+    """R13."""
+
+    async def scenario():
+        await subscribed(money)
+        billing = money.billing()
+        money.clock.now += HOUR
+        one = await billing.hold(asks(money))
+        await billing.settle(one, Usage(input_uncached=100), status="ok")
+        money.clock.now += 3 * DAY
+        two = await billing.hold(asks(money))
+        await billing.settle(two, Usage(input_uncached=7), status="ok")
+        money.clock.now -= 3 * DAY
+        three = await billing.hold(asks(money))
+        await billing.settle(three, Usage(input_uncached=20), status="ok")
+        meters = await money.plans.meters("org1", "user1")
+        assert (meters[0].period, meters[0].used) == ("5h", 120)
+        money.clock.now -= 5  # as clocks are set by a hair every day
+        await billing.hold(asks(money))
+        windows = await money.database.read("SELECT period FROM plan_window WHERE period = '5h'")
+        assert len(windows) == 2
+
+    asyncio.run(scenario())
+    audit()

@@ -1,0 +1,102 @@
+"""Work that any node may take up, one node at a time: rows with `lease_owner` and `lease_until`.
+
+A node that dies loses its leases by time. Tenants take turns: of the rows that wait, the first of every
+organisation comes before the second of any, and those that it has at work already count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from openglm.maas.database import Database, Row
+from openglm.maas.ids import Clock
+
+LEASE_MS = 30_000
+
+
+class Leases:
+    """Of one table. `waits` is the SQL condition of rows that still have work in them; `columns` are read."""
+
+    def __init__(
+        self, database: Database, table: str, waits: str, *, columns: str, node_id: str, clock: Clock
+    ):
+        self._database = database
+        self._table = table
+        self._waits = waits
+        self._columns = columns
+        self._node_id = node_id
+        self._clock = clock
+
+    async def claim(self, most: int) -> list[Row]:
+        """Take the leases of up to `most` rows that nobody works on."""
+        if most <= 0:
+            return []
+        now = self._clock()
+        # Which is a matter for readers; the writer only sees to it that nobody else has them.
+        found = await self._database.read(
+            "SELECT w.id FROM (SELECT id, org_id, row_number() OVER (PARTITION BY org_id ORDER BY id) AS turn"
+            f" FROM {self._table} WHERE {self._waits} AND lease_until <= :now) w"
+            " LEFT JOIN (SELECT org_id, count(*) AS running"
+            f" FROM {self._table} WHERE {self._waits} AND lease_until > :now AND lease_owner IS NOT NULL"
+            " GROUP BY org_id) r ON r.org_id = w.org_id"
+            " ORDER BY w.turn + coalesce(r.running, 0), w.id LIMIT :most",
+            now=now,
+            most=most,
+        )
+        if not found:
+            return []
+        take = (
+            f"UPDATE {self._table} SET lease_owner = :me, lease_until = :until"
+            f" WHERE id = :id AND {self._waits} AND lease_until <= :now RETURNING {self._columns}"
+        )
+        return await asyncio.shield(
+            self._database.write(
+                lambda tx: [
+                    row
+                    for one in found
+                    if (row := tx.one(take, id=one["id"], me=self._node_id, until=now + LEASE_MS, now=now))
+                ]
+            )
+        )
+
+    async def renew(self, ids: Iterable[str]) -> set[str]:
+        """Prolong what this node works on; which of them are still its own."""
+        working, until = sorted(ids), self._clock() + LEASE_MS
+        if not working:
+            return set()
+        prolong = (
+            f"UPDATE {self._table} SET lease_until = :until"
+            f" WHERE id = :id AND lease_owner = :me AND {self._waits}"
+        )
+        return await asyncio.shield(
+            self._database.write(
+                lambda tx: {
+                    name for name in working if tx.run(prolong, id=name, me=self._node_id, until=until)
+                }
+            )
+        )
+
+    async def put_off(self, row_id: str, until_ms: int) -> None:
+        """Let go of a row that nobody shall take up before `until_ms`."""
+        await asyncio.shield(
+            self._database.write(
+                lambda tx: tx.run(
+                    f"UPDATE {self._table} SET lease_owner = NULL, lease_until = :until"
+                    " WHERE id = :id AND lease_owner = :me",
+                    id=row_id,
+                    me=self._node_id,
+                    until=until_ms,
+                )
+            )
+        )
+
+    async def give_up(self) -> None:
+        """Let go of all that this node holds, so that others go on at once."""
+        await self._database.write(
+            lambda tx: tx.run(
+                f"UPDATE {self._table} SET lease_owner = NULL, lease_until = 0"
+                f" WHERE lease_owner = :me AND {self._waits}",
+                me=self._node_id,
+            )
+        )

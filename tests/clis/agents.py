@@ -1,12 +1,14 @@
 """Each agent program: its settings for our platform, how it is asked, and its own tools for one small job.
 
-All of them keep to loopback: updates, telemetry and catalogues are switched off, and what a program would
-still fetch from elsewhere meets a proxy that refuses and remembers.
+The settings are those of docs/clients.md, read from there, and what keeps a program on loopback: updates and
+telemetry are switched off, and what it would still fetch meets a proxy that refuses and remembers.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from tests.clis.model import Turn
 
 MODEL = "glm"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "clients.md"
 COUNT = "wc -l < notes.txt > count.txt && echo counted"  # the command of the job
 
 
@@ -46,12 +49,10 @@ class ClaudeCode(Agent):
     name, base, dialect = "claude-code", "/api/anthropic", "anthropic"
 
     def settings(self, home: Path, url: str, key: str) -> dict[str, str]:
+        (script,) = documented("Claude Code", "sh", url, key)
+        words = [word for word in shlex.split(script) if word != "export"]
         return {
-            "ANTHROPIC_BASE_URL": url + self.base,
-            "ANTHROPIC_AUTH_TOKEN": key,
-            "ANTHROPIC_MODEL": MODEL,
-            "ANTHROPIC_DEFAULT_HAIKU_MODEL": MODEL,
-            "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "128000",
+            **dict(word.split("=", 1) for word in words),
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",
             "DISABLE_TELEMETRY": "1",
@@ -87,24 +88,11 @@ class OpenCode(Agent):
         self.name, self.base, self.dialect = f"opencode-{dialect}", base, dialect
 
     def settings(self, home: Path, url: str, key: str) -> dict[str, str]:
-        model = {
-            "name": "GLM",
-            "limit": {"context": 128_000, "output": 8_192},
-            "modalities": {"input": ["text", "image"], "output": ["text"]},
-        }
-        provider = {
-            "npm": "@ai-sdk/openai-compatible",
-            "name": "OpenGLM",
-            "options": {"baseURL": url + self.base, "apiKey": key},
-            "models": {MODEL: model},
-        }
-        settings = {
-            "provider": {"openglm": provider},
-            "model": f"openglm/{MODEL}",
-            "small_model": f"openglm/{MODEL}",
-            "autoupdate": False,
-            "share": "disabled",
-        }
+        (text,) = documented("OpenCode", "json", url, key)
+        settings = {**json.loads(text), "autoupdate": False, "share": "disabled"}
+        provider = settings["provider"]["openglm"]
+        provider["options"]["baseURL"] = url + self.base
+        provider["models"][MODEL]["modalities"] = {"input": ["text", "image"], "output": ["text"]}
         _write(home / ".config/opencode/opencode.json", json.dumps(settings))
         return {
             "OPENCODE_DISABLE_AUTOUPDATE": "1",
@@ -144,25 +132,21 @@ class Codex(Agent):
         self._catalogue = catalogue
 
     def settings(self, home: Path, url: str, key: str) -> dict[str, str]:
+        (toml,) = documented("Codex", "toml", url, key)
+        (catalogue,) = documented("Codex", "json", url, key)
+        _write(home / "models.json", catalogue.replace('["text"]', '["text", "image"]'))
         lines = [
-            f'model = "{MODEL}"',
-            'model_provider = "openglm"',
+            f'model_catalog_json = "{home / "models.json"}"' if self._catalogue else "",
             "check_for_update_on_startup = false",
             "analytics.enabled = false",
             "features.plugins = false",  # a market on the web
-            f'model_catalog_json = "{home / "models.json"}"' if self._catalogue else "",
-            "[model_providers.openglm]",
-            'name = "OpenGLM"',
-            f'base_url = "{url}{self.base}"',
-            'env_key = "OPENGLM_API_KEY"',
-            'wire_api = "responses"',
+            toml,
             f"supports_websockets = {str(not self._catalogue).lower()}",  # refused, and then it does without
             "[mcp_servers.loud]",
             'command = "python3"',
             f'args = ["{Path(__file__).with_name("mcp_server.py")}"]',
         ]
         _write(home / ".codex/config.toml", "\n".join(lines))
-        _write(home / "models.json", json.dumps({"models": [CODEX_MODEL]}))
         return {"OPENGLM_API_KEY": key}
 
     def asked(self, prompt: str) -> list[str]:
@@ -195,26 +179,6 @@ class Codex(Agent):
         ]
 
 
-# What Codex wants to know of a model; docs/clients.md shows the same.
-CODEX_MODEL: dict[str, Any] = {
-    "slug": MODEL,
-    "display_name": "GLM",
-    "visibility": "list",
-    "supported_in_api": True,
-    "priority": 1,
-    "base_instructions": "You are a coding agent. Work in the user's folder with your tools.",
-    "context_window": 128_000,
-    "truncation_policy": {"mode": "tokens", "limit": 10_000},
-    "shell_type": "unified_exec",
-    "apply_patch_tool_type": "freeform",
-    "supports_parallel_tool_calls": True,
-    "supports_reasoning_summaries": True,
-    "support_verbosity": False,
-    "supported_reasoning_levels": [],
-    "experimental_supported_tools": [],
-    "input_modalities": ["text", "image"],
-}
-
 AGENTS = (
     ClaudeCode(),
     OpenCode("/v1", "openai"),
@@ -222,6 +186,16 @@ AGENTS = (
     Codex(catalogue=False),
     Codex(catalogue=True),
 )
+
+
+def documented(title: str, language: str, url: str, key: str) -> list[str]:
+    """The blocks of one language under a heading of docs/clients.md, for this platform."""
+    section = re.search(
+        rf"^## {title}.*?(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert section, f"{PAGE} has no heading {title}"
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", section[0], re.MULTILINE | re.DOTALL)
+    return [re.sub(r"\bKEY\b", key, block.replace("HOST", url).replace("glm-4.7", MODEL)) for block in blocks]
 
 
 def _picture(folder: Path, tool: str, argument: str) -> tuple[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from typing import TextIO
 
 _HIDDEN = "***"
 _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -62,11 +63,22 @@ class RedactSecrets(logging.Filter):
         return True
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at the moment."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
 def to_stderr(*, requests: bool = False) -> None:
     """All loggers write warnings and errors through one handler; with `requests` each request is a line."""
     root = logging.getLogger()
     if not any(isinstance(present, RedactSecrets) for known in root.handlers for present in known.filters):
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _Stderr()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handler.addFilter(RedactSecrets())
         root.addHandler(handler)

@@ -27,18 +27,17 @@ def back_up(archive: Path, /, *, office: Office = Office()) -> None:
 
 
 @admin.command(name="restore")
-def bring_back(
-    archive: Path,
-    /,
-    *,
-    database_url: Annotated[str | None, Parameter(help="an empty PostgreSQL, for archives of one")] = None,
-    office: Office = Office(),
-) -> None:
-    """Unpack an archive into an empty data folder; all is checked before anything is put in place."""
+def bring_back(archive: Path, /, *, office: Office = Office()) -> None:
+    """Unpack an archive into an empty data folder; all is checked before anything is put in place.
+
+    An archive of a PostgreSQL database comes back into the empty one that $OPENGLM_DATABASE_URL names.
+    """
+    import os
+
     from openglm.maas.operate.backup import restore
     from openglm.maas.settings import default_data_folder
 
-    made = restore(archive, office.data or default_data_folder(), database_url)
+    made = restore(archive, office.data or default_data_folder(), os.environ.get("OPENGLM_DATABASE_URL"))
     office.say({"files": len(made.files), "made by": made.openglm})
 
 
@@ -77,6 +76,6 @@ def delete_old(
     async def work(platform: Platform) -> None:
         from openglm.maas.operate.retention import delete_older
 
-        office.say(await delete_older(platform.database, days))
+        office.say(await delete_older(platform.database, platform.invoices, days))
 
     office.run(work)

@@ -15,6 +15,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from openglm.cli import run
 from openglm.errors import OpenGLMError
 from openglm.maas.database import open_database
 from openglm.maas.operate.backup import MANIFEST, backup, restore
@@ -156,14 +157,19 @@ def test_a_backup_of_a_newer_version_is_refused_by_name(data: Path, tmp_path: Pa
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.skipif(not shutil.which("pg_dump"), reason="PostgreSQL's client programs are not installed")
-def test_a_postgres_backup_comes_back_into_an_empty_database_only(postgres: str, tmp_path: Path) -> None:
+def two_databases(postgres: str) -> list[str]:
     urls = []
     with psycopg.connect(postgres, autocommit=True) as connection:
         for _ in range(2):
             name = f"test_{uuid4().hex}"
             connection.execute(f"CREATE DATABASE {name}")
             urls.append(postgres.replace("/postgres?", f"/{name}?"))
+    return urls
+
+
+@pytest.mark.skipif(not shutil.which("pg_dump"), reason="PostgreSQL's client programs are not installed")
+def test_a_postgres_backup_comes_back_into_an_empty_database_only(postgres: str, tmp_path: Path) -> None:
+    urls = two_databases(postgres)
     data = tmp_path / "data"
     data.mkdir()
     Secrets.open(data)
@@ -181,3 +187,23 @@ def test_a_postgres_backup_comes_back_into_an_empty_database_only(postgres: str,
     database = open_database(urls[1])
     assert [row["name"] for row in database.read_now("SELECT name FROM org")] == ["acme"]
     database.close()
+
+
+@pytest.mark.skipif(not shutil.which("pg_dump"), reason="PostgreSQL's client programs are not installed")
+def test_the_command_restores_into_the_database_that_the_environment_names(
+    postgres: str, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    urls, archive, again = two_databases(postgres), str(tmp_path / "a.tar"), str(tmp_path / "again")
+    (tmp_path / "password").write_text("a long and odd passphrase\n")
+    monkeypatch.setenv("OPENGLM_DATABASE_URL", urls[0])
+    data = ["--data", str(tmp_path / "data")]
+    add = ["admin", "user", "add", "ann@example.com", "--password-file", str(tmp_path / "password")]
+    assert run([*add, *data]) == 0
+    assert run(["admin", "backup", archive, *data]) == 0
+    monkeypatch.delenv("OPENGLM_DATABASE_URL")
+    assert run(["admin", "restore", archive, "--data", again]) != 0
+    assert "OPENGLM_DATABASE_URL" in capsys.readouterr().err
+    monkeypatch.setenv("OPENGLM_DATABASE_URL", urls[1])
+    assert run(["admin", "restore", archive, "--data", again]) == 0
+    assert run(["admin", "user", "list", "--data", again]) == 0
+    assert "ann@example.com" in capsys.readouterr().out

@@ -8,6 +8,7 @@ import resource
 import pytest
 
 from openglm.maas.database import Database, Transaction
+from openglm.maas.money import Invoices
 from openglm.maas.money.usage_table import COLUMNS
 from openglm.maas.operate.retention import DAY_MS, delete_older
 from tests.maas.reliability.counts import SOAK, count
@@ -53,7 +54,8 @@ def test_old_rows_go_in_small_pieces_and_writers_get_their_turn(database: Databa
         done = asyncio.Event()
         writer = asyncio.create_task(live(done))
         try:
-            return await delete_older(database, 100, clock=lambda: NOW)
+            invoices = Invoices(database, clock=lambda: NOW)
+            return await delete_older(database, invoices, 100, clock=lambda: NOW)
         finally:
             done.set()
             await writer

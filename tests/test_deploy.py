@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,39 +47,61 @@ def test_yaml_parses(name):
     assert yaml.safe_load(text(DEPLOY / name))
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_the_chart_is_yaml_once_its_values_are_filled_in(enabled):
-    """Not Helm itself: the few words of its language that the chart uses."""
-    values = yaml.safe_load(text(DEPLOY / "helm/openglm/values.yaml"))
-    values["ingress"]["enabled"] = enabled
+def test_every_value_of_the_chart_is_used_and_every_one_that_is_used_is_there():
     template = text(DEPLOY / "helm/openglm/templates/openglm.yaml")
-
-    def value(match: re.Match[str]) -> str:
+    values = yaml.safe_load(text(DEPLOY / "helm/openglm/values.yaml"))
+    for path in re.findall(r"\.Values\.([\w.]+)", template):
         found = values
-        for name in match.group(1).split(".")[2:]:
-            assert name in found, f"values.yaml has no {match.group(1)}"
+        for name in path.split("."):
+            assert name in found, f"values.yaml has no {path}"
             found = found[name]
-        return (
-            "{}"
-            if isinstance(found, dict)
-            else yaml.safe_dump(str(found)).strip().removesuffix("...").strip()
-        )
+    assert set(re.findall(r"\.Values\.(\w+)", template)) == set(values)
 
-    for path, body in re.findall(r"\{\{-? if (\.Values[\w.]+) \}\}(.*?)\{\{-? end \}\}", template, re.DOTALL):
-        found = values
-        for name in path.split(".")[2:]:
-            found = found[name]
-        whole = re.search(
-            rf"\{{\{{-? if {re.escape(path)} \}}\}}{re.escape(body)}\{{\{{-? end \}}\}}", template
-        )
-        assert whole
-        template = template.replace(whole.group(0), body if found else "")
-    template = re.sub(r"\{\{ \.Release\.Name \}\}", "openglm", template)
-    template = re.sub(r"\{\{ (\.Values[\w.]+)[^}]*\}\}", value, template)
-    assert "{{" not in template
-    kinds = [part["kind"] for part in yaml.safe_load_all(template)]
-    assert kinds[:4] == ["ConfigMap", "Service", "StatefulSet", "PodDisruptionBudget"]
-    assert ("Ingress" in kinds) is enabled
+
+@pytest.mark.skipif(not shutil.which("helm"), reason="helm is not installed")
+@pytest.mark.parametrize("switch", ["ingress.enabled=false", "noModel=false", "serviceMonitor=true"])
+def test_the_chart_is_a_chart(switch):
+    chart = str(DEPLOY / "helm/openglm")
+    subprocess.run(["helm", "lint", "--strict", chart], check=True, capture_output=True)
+    made = subprocess.run(
+        ["helm", "template", "glm", chart, "--set", switch], check=True, capture_output=True, text=True
+    )
+    assert "StatefulSet" in [part["kind"] for part in yaml.safe_load_all(made.stdout)]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this system has no systemd")
+def test_the_unit_is_one_that_systemd_takes(tmp_path):
+    unit = tmp_path / "openglm.service"
+    program = shutil.which("true")
+    unit.write_text(text(DEPLOY / "openglm.service").replace("/opt/openglm/bin/glm", str(program)))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "openglm.service" not in done.stderr
+
+
+def test_weights_are_not_in_the_folder_that_backups_carry():
+    unit = text(DEPLOY / "openglm.service")
+    assert "CacheDirectory=openglm" in unit
+    assert "OPENGLM_CACHE=/var/cache/openglm" in unit
+    assert "OPENGLM_CACHE=/cache" in text(DEPLOY / "Containerfile")
+    for mount in ("cache:/cache", "data:/data"):
+        assert mount in yaml.safe_load(text(DEPLOY / "compose.yaml"))["services"]["openglm"]["volumes"]
+
+
+def test_an_image_is_built_from_the_package_alone():
+    kept = [line for line in text(ROOT / ".dockerignore").splitlines() if not line.startswith("#")]
+    assert kept[0] == "*"
+    assert all((ROOT / line[1:]).exists() for line in kept if line.startswith("!"))
+    assert not [line for line in kept if re.search(r"deploy|git|venv|secret|\btls", line)]
+
+
+def test_the_proxy_of_compose_is_the_only_one_that_is_believed():
+    compose = yaml.safe_load(text(DEPLOY / "compose.yaml"))["services"]
+    trusted = compose["openglm"]["environment"]["FORWARDED_ALLOW_IPS"]
+    assert trusted == compose["nginx"]["networks"]["inside"]["ipv4_address"]
+    assert "$proxy_add_x_forwarded_for" not in text(DEPLOY / "nginx.conf")
 
 
 def test_every_command_that_is_named_exists():

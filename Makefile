@@ -1,9 +1,10 @@
 # The environment is .venv. PYTHON names the interpreter that makes it (3.11 or newer), ARGS go to the program.
 PYTHON ?= python3
 ARGS ?=
+BENCH ?= engine quality gateway retention
 BIN := .venv/bin
 
-.PHONY: help run test setup lint fix soak clis bench web
+.PHONY: help run test setup lint fix soak clis docs bench web
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -37,8 +38,11 @@ clis: setup  ## agents and JS SDKs in front of the platform (needs Node; fetches
 	@setup/clis.sh
 	@exec $(BIN)/pytest tests/clis -m clis $(ARGS)
 
-bench: setup  ## our speed beside a peer's, in one run
-	@exec $(BIN)/python benches/engine.py $(ARGS)
+docs: setup  ## check what the documents say: links, commands and their flags, make targets, code
+	@$(BIN)/python setup/check_docs.py
+
+bench: setup  ## our figures beside a peer's: all benches one after another, or BENCH=gateway alone
+	@set -e; for bench in $(BENCH); do echo "== $$bench" >&2; $(BIN)/python benches/$$bench.py $(ARGS); done
 
 web:  ## build the page from web/ into openglm/static (needs Node)
 	@web/build.sh

@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from openglm import __version__
 from openglm.errors import OpenGLMError
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 VERBS = {
     "up": ("up:up", "Start everything in one command: the page, the API, the model."),
@@ -31,9 +35,9 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Carry out one command line and return its exit code."""
-    from cyclopts import App, CycloptsError
+def program() -> App:
+    """All verbs, none of them imported yet."""
+    from cyclopts import App
 
     app = App(
         "glm",
@@ -43,8 +47,15 @@ def run(arguments: Sequence[str]) -> int:
     )
     for verb, (target, summary) in VERBS.items():
         app.command(f"openglm.commands.{target}", name=verb, help=summary)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line and return its exit code."""
+    from cyclopts import CycloptsError
+
     try:
-        code = app(
+        code = program()(
             arguments or ["--help"],
             exit_on_error=False,
             print_error=False,

@@ -87,19 +87,6 @@ def test_the_openai_example_prints_an_answer(served):
     assert done.stdout.strip()
 
 
-def test_its_make_targets_exist():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"`?make ([a-z]+)", README))
-    assert {"run", "test"} <= targets
-    for target in targets:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-def test_its_links_lead_to_files():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
-
-
 def test_its_tree_is_the_tree():
     (tree,) = blocks("text")
     named = re.findall(r"(?:^|\s{2,})([\w.]+(?:/|\.py|\.toml))(?=\s)", tree, re.MULTILINE)

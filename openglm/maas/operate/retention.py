@@ -7,7 +7,9 @@ is issued before the first of its rows goes.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from time import perf_counter
 
 from openglm.errors import InvalidRequest
 from openglm.maas.database import Database, Transaction
@@ -17,8 +19,9 @@ from openglm.maas.money.periods import moment
 
 DAY_MS = 24 * 3600 * 1000
 LEAST_DAYS = 62  # so that the months of all rows that go have ended
-PAGE = 2_000  # rows that a reader looks at in one go
-CHUNK = 500  # rows of one write
+PAGE = 500  # rows that a reader looks at in one go
+CHUNK = 100  # rows of one write
+REST = 3.0  # after each write, in lengths of that write: benches/retention.py says what live requests feel
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,9 @@ async def _delete(database: Database, invoices: Invoices, kept: Kept, before: in
                 issued.add((org_id, month))
         keys = [row["id"] for row in old]
         for start in range(0, len(keys), CHUNK):
+            began = perf_counter()
             deleted += await _delete_keys(database, kept, keys[start : start + CHUNK])
+            await asyncio.sleep(REST * (perf_counter() - began))
         if len(rows) < PAGE:
             return deleted
         after = rows[-1]["id"]

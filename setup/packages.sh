@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests drive Debian's Chromium (with a Chinese font) and a PostgreSQL server; install what is missing.
+# The tests drive Debian's Chromium (with a Chinese font), a PostgreSQL server and nginx; install what is missing.
 set -euo pipefail
 
 say() { printf '%s\n' "setup: $*" >&2; }
@@ -8,6 +8,7 @@ missing=()
 command -v chromium > /dev/null || command -v chromium-browser > /dev/null || missing+=(chromium)
 fc-list :lang=zh 2> /dev/null | grep -q . || missing+=(fontconfig fonts-noto-cjk)
 command -v pg_ctl > /dev/null || compgen -G '/usr/lib/postgresql/*/bin/pg_ctl' > /dev/null || missing+=(postgresql)
+PATH=$PATH:/usr/sbin command -v nginx > /dev/null || missing+=(nginx-light)
 if [ ${#missing[@]} -eq 0 ]; then exit 0; fi
 
 if ! command -v apt-get > /dev/null; then

@@ -25,7 +25,7 @@ class Leases:
         self._table = table
         self._waits = waits
         self._columns = columns
-        self._node_id = node_id
+        self.node_id = node_id
         self._clock = clock
 
     async def claim(self, most: int) -> list[Row]:
@@ -55,7 +55,7 @@ class Leases:
                 lambda tx: [
                     row
                     for one in found
-                    if (row := tx.one(take, id=one["id"], me=self._node_id, until=now + LEASE_MS, now=now))
+                    if (row := tx.one(take, id=one["id"], me=self.node_id, until=now + LEASE_MS, now=now))
                 ]
             )
         )
@@ -72,7 +72,7 @@ class Leases:
         return await asyncio.shield(
             self._database.write(
                 lambda tx: {
-                    name for name in working if tx.run(prolong, id=name, me=self._node_id, until=until)
+                    name for name in working if tx.run(prolong, id=name, me=self.node_id, until=until)
                 }
             )
         )
@@ -85,7 +85,7 @@ class Leases:
                     f"UPDATE {self._table} SET lease_owner = NULL, lease_until = :until"
                     " WHERE id = :id AND lease_owner = :me",
                     id=row_id,
-                    me=self._node_id,
+                    me=self.node_id,
                     until=until_ms,
                 )
             )
@@ -97,6 +97,6 @@ class Leases:
             lambda tx: tx.run(
                 f"UPDATE {self._table} SET lease_owner = NULL, lease_until = 0"
                 f" WHERE lease_owner = :me AND {self._waits}",
-                me=self._node_id,
+                me=self.node_id,
             )
         )

@@ -1,7 +1,6 @@
 """Batches of a project, and the loop that works on them: each on one node at a time, under a lease.
 
-A node that dies loses its leases by time; its own next start frees them at once. Then the batch goes on where
-it stood.
+A node that dies loses its leases by time; then another one goes on with the batch where it stood.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,13 +21,13 @@ from openglm.maas.batches.worker import LeaseLost, RunRow, Worker
 from openglm.maas.database import Database, Transaction
 from openglm.maas.files.files import MAX_BYTES_OF, Files, Owner, is_id
 from openglm.maas.ids import Clock, new_id, wall_clock
+from openglm.maas.leases import Leases
 
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
 
 logger = logging.getLogger(__name__)
 
-LEASE_MS = 30_000
 POLL_S = 2.0  # how soon a node sees a batch that another node took in, or left behind
 MAX_PAGE = 100
 LONGEST_WINDOW_H = 7 * 24
@@ -51,7 +50,7 @@ class Batches:
     ):
         self._database = database
         self._files = files
-        self._node_id = node_id
+        self._leases = Leases(database, "batch", "cleaned = 0", columns="id", node_id=node_id, clock=clock)
         self._clock = clock
         self._batches_at_once = batches_at_once
         self._worker = Worker(
@@ -177,10 +176,7 @@ class Batches:
         return batch
 
     async def start(self) -> None:
-        """Work on batches from now on, first on those that this node left behind."""
-        await self._database.write(
-            lambda t: t.run("UPDATE batch SET lease_until = 0 WHERE lease_owner = :me", me=self._node_id)
-        )
+        """Work on batches from now on."""
         self._loops = [asyncio.create_task(self._serve()), asyncio.create_task(self._keep_leases())]
 
     async def stop(self, grace_s: float = 30.0) -> None:
@@ -194,23 +190,20 @@ class Batches:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._loops = []
-        await self._database.write(
-            lambda t: t.run("UPDATE batch SET lease_until = 0 WHERE lease_owner = :me", me=self._node_id)
-        )
+        await self._leases.give_up()
 
     async def run_pending(self) -> None:
         """Work, in this task, on whatever waits now; for `glm admin` and for tests."""
-        while claimed := await self._claim(self._batches_at_once):
-            for batch_id in claimed:
-                await self._worker.work(batch_id)
+        while claimed := await self._leases.claim(self._batches_at_once):
+            for row in claimed:
+                await self._worker.work(row["id"])
 
     async def _serve(self) -> None:
         while not self._worker.stopping:
             self._woken.clear()
             try:
-                for batch_id in await self._claim(self._batches_at_once - len(self._working)):
-                    task = asyncio.create_task(self._work(batch_id))
-                    self._working[batch_id] = task
+                for row in await self._leases.claim(self._batches_at_once - len(self._working)):
+                    self._working[row["id"]] = asyncio.create_task(self._work(row["id"]))
             except Exception as error:
                 logger.error("cannot look for batches", exc_info=error)
             with contextlib.suppress(TimeoutError):
@@ -229,33 +222,6 @@ class Batches:
             del self._working[batch_id]
             self._woken.set()
 
-    async def _claim(self, most: int) -> Sequence[str]:
-        """Take the leases of up to `most` batches that nobody works on."""
-        if most <= 0:
-            return []
-        now = self._clock()
-
-        def take(transaction: Transaction) -> Sequence[str]:
-            free = transaction.all(
-                "SELECT id FROM batch WHERE cleaned = 0 AND lease_until <= :now ORDER BY id LIMIT :most",
-                now=now,
-                most=most,
-            )
-            return [
-                row["id"]
-                for row in free
-                if transaction.run(
-                    "UPDATE batch SET lease_owner = :me, lease_until = :until"
-                    " WHERE id = :id AND cleaned = 0 AND lease_until <= :now",
-                    id=row["id"],
-                    me=self._node_id,
-                    until=now + LEASE_MS,
-                    now=now,
-                )
-            ]
-
-        return await asyncio.shield(self._database.write(take))
-
     async def _keep_leases(self) -> None:
         while True:
             await asyncio.sleep(POLL_S)
@@ -268,31 +234,16 @@ class Batches:
 
     async def renew(self) -> None:
         """Prolong the leases of what we work on, hear of cancelled batches, drop what went to others."""
-        until = self._clock() + LEASE_MS
         working = list(self._working)
-
-        def prolong(transaction: Transaction) -> dict[str, str]:
-            held: dict[str, str] = {}
-            for batch_id in sorted(working):
-                transaction.run(
-                    "UPDATE batch SET lease_until = :until"
-                    " WHERE id = :id AND lease_owner = :me AND cleaned = 0",
-                    id=batch_id,
-                    me=self._node_id,
-                    until=until,
-                )
-                row = transaction.one("SELECT state, lease_owner FROM batch WHERE id = :id", id=batch_id)
-                if row and row["lease_owner"] == self._node_id:
-                    held[batch_id] = row["state"]
-            return held
-
-        held = await asyncio.shield(self._database.write(prolong))
+        held = await self._leases.renew(working)
+        stopped = await self._database.read(
+            "SELECT id FROM batch WHERE lease_owner = :me AND state = 'cancelling'", me=self._leases.node_id
+        )
         self._worker.cancelled &= set(self._working)
         for batch_id in working:
             if batch_id not in held and batch_id in self._working:
                 self._working[batch_id].cancel()
-            elif held.get(batch_id) == "cancelling":
-                self._worker.cancelled.add(batch_id)
+        self._worker.cancelled |= {row["id"] for row in stopped} & set(self._working)
 
 
 def window_length_ms(window: str) -> int:

@@ -29,6 +29,7 @@ from openglm.maas.batches.refusals import refusal
 from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.files.files import is_id
 from openglm.maas.ids import Clock, new_id, wall_clock
+from openglm.maas.leases import Leases
 
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
@@ -43,9 +44,10 @@ AGENTS = "/v4/agents"
 WORDS = {CHAT: "chat", IMAGES: "images", AGENTS: "agents"}  # of an endpoint, as keys are scoped
 KEEP_DAYS = 7
 DAY_MS = 86_400_000
-LEASE_MS = 30_000
 POLL_S = 2.0
 TRIES = 6
+LEAST_WAIT_S = 2.0  # of a task that is over its caller's limits
+MAX_WAITING = 1_000  # tasks of one organisation that are not answered yet
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -92,7 +94,14 @@ class Tasks:
     ):
         self._database = database
         self._run = run
-        self._node_id = node_id
+        self._leases = Leases(
+            database,
+            "async_task",
+            "state = 'PROCESSING'",
+            columns="id, caller, endpoint, body",
+            node_id=node_id,
+            clock=clock,
+        )
         self._clock = clock
         self._tasks_at_once = tasks_at_once
         self._keep_ms = keep_days * DAY_MS
@@ -121,6 +130,17 @@ class Tasks:
         kept = {name: value for name, value in fields.data.items() if name not in left_out}
 
         def insert(transaction: Transaction) -> None:
+            waiting = transaction.one(
+                "SELECT count(*) AS count FROM async_task WHERE org_id = :org AND state = 'PROCESSING'",
+                org=caller.org_id,
+            )
+            if waiting and waiting["count"] >= MAX_WAITING:
+                raise RateLimited(
+                    f"{waiting['count']} tasks of your organisation wait for answers, which is the limit",
+                    kind="concurrency",
+                    retry_after_s=60.0,
+                    hint="fetch their results first",
+                )
             made = transaction.run(
                 "INSERT INTO async_task"
                 " (id, org_id, request_id, caller, endpoint, model, body, state, created_at)"
@@ -157,8 +177,7 @@ class Tasks:
         return Task(*(row[name] for name in ("id", "request_id", "model", "state", "answer", "endpoint")))
 
     async def start(self) -> None:
-        """Run tasks from now on, first those that this node left behind."""
-        await self._free_leases()
+        """Run tasks from now on."""
         self._loops = [asyncio.create_task(self._serve()), asyncio.create_task(self._keep())]
 
     async def stop(self, grace_s: float = 30.0) -> None:
@@ -171,11 +190,11 @@ class Tasks:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await self._free_leases()
+        await self._leases.give_up()
 
     async def run_pending(self) -> None:
         """Run, in this task, whatever waits now; for `glm admin` and for tests."""
-        while claimed := await self._claim(self._tasks_at_once):
+        while claimed := await self._leases.claim(self._tasks_at_once):
             for row in claimed:
                 await self._answer(row)
 
@@ -192,19 +211,11 @@ class Tasks:
             )
         )
 
-    async def _free_leases(self) -> None:
-        await self._database.write(
-            lambda t: t.run(
-                "UPDATE async_task SET lease_until = 0 WHERE lease_owner = :me AND state = 'PROCESSING'",
-                me=self._node_id,
-            )
-        )
-
     async def _serve(self) -> None:
         while not self._stopping:
             self._woken.clear()
             try:
-                for row in await self._claim(self._tasks_at_once - len(self._working)):
+                for row in await self._leases.claim(self._tasks_at_once - len(self._working)):
                     self._working[row["id"]] = asyncio.create_task(self._work(row))
             except Exception as error:
                 logger.error("cannot look for tasks", exc_info=error)
@@ -222,33 +233,6 @@ class Tasks:
             del self._working[row["id"]]
             self._woken.set()
 
-    async def _claim(self, most: int) -> list[Row]:
-        if most <= 0:
-            return []
-        now = self._clock()
-
-        def take(transaction: Transaction) -> list[Row]:
-            free = transaction.all(
-                "SELECT id, caller, endpoint, body FROM async_task"
-                " WHERE state = 'PROCESSING' AND lease_until <= :now ORDER BY id LIMIT :most",
-                now=now,
-                most=most,
-            )
-            return [
-                row
-                for row in free
-                if transaction.run(
-                    "UPDATE async_task SET lease_owner = :me, lease_until = :until"
-                    " WHERE id = :id AND state = 'PROCESSING' AND lease_until <= :now",
-                    id=row["id"],
-                    me=self._node_id,
-                    until=now + LEASE_MS,
-                    now=now,
-                )
-            ]
-
-        return await asyncio.shield(self._database.write(take))
-
     async def _answer(self, row: Row) -> None:
         from openglm.maas.identity.caller import Caller
 
@@ -265,14 +249,23 @@ class Tasks:
                 now=self._clock(),
             )
 
-        status, answer = await self._try(caller, row, keep)
+        answered = await self._try(caller, row, keep)
+        if answered is None:
+            return
+        status, answer = answered
         await asyncio.shield(self._database.write(lambda t: keep(t, status, answer), durable=True))
 
-    async def _try(self, caller: Caller, row: Row, keep: Keep) -> tuple[int, bytes]:
+    async def _try(self, caller: Caller, row: Row, keep: Keep) -> tuple[int, bytes] | None:
+        """The answer or its refusal; None if the task waits for its caller's own limits."""
         for attempt in range(TRIES):
             try:
                 return await self._run(caller, row["endpoint"], row["body"], row["id"], keep)
-            except (RateLimited, Overloaded, UpstreamFailure) as error:
+            except RateLimited as error:
+                # Its place is for others meanwhile, and waiting is no failure.
+                wait_ms = int(max(error.retry_after_s, LEAST_WAIT_S) * 1000)
+                await self._leases.put_off(row["id"], self._clock() + wait_ms)
+                return None
+            except (Overloaded, UpstreamFailure) as error:
                 if attempt + 1 == TRIES:
                     return refusal(error, "zhipu")
                 await self._sleep(2.0**attempt)
@@ -286,19 +279,7 @@ class Tasks:
         while not self._stopping:
             await asyncio.sleep(POLL_S)
             try:
-                await self.renew()
+                await self._leases.renew(self._working)
                 await self.forget_old()
             except Exception as error:
                 logger.error("cannot renew the leases of tasks", exc_info=error)
-
-    async def renew(self) -> None:
-        until, working = self._clock() + LEASE_MS, sorted(self._working)
-
-        def prolong(transaction: Transaction) -> None:
-            transaction.many(
-                "UPDATE async_task SET lease_until = :until WHERE id = :id AND lease_owner = :me",
-                [{"id": task_id, "me": self._node_id, "until": until} for task_id in working],
-            )
-
-        if working:
-            await asyncio.shield(self._database.write(prolong))

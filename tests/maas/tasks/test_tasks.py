@@ -16,6 +16,7 @@ from openglm.errors import (
     OpenGLMError,
     Overloaded,
     PaymentRequired,
+    RateLimited,
 )
 from openglm.maas.database import Database
 from openglm.maas.identity.caller import Caller
@@ -127,6 +128,62 @@ def test_a_server_that_stays_full_is_told_in_zhipus_words(bench: Bench) -> None:
         task = await tasks.submit(ANNE, asked())
         await tasks.run_pending()
         assert (await tasks.get(ANNE, task.id)).wire()["error"] == {"code": "1305", "message": "full"}
+
+    asyncio.run(go())
+
+
+def test_a_task_over_its_callers_limits_waits_and_gives_its_place_to_others(bench: Bench) -> None:
+    async def go() -> None:
+        async def limited(*request):
+            if not bench.ran:
+                bench.ran.append(("refused", {}))
+                raise RateLimited("1 answer in flight", kind="concurrency")
+            return await bench.answer(*request)
+
+        tasks = bench.tasks(limited)
+        first = await tasks.submit(ANNE, asked())
+        bench.now += 1
+        second = await tasks.submit(BOB, asked())
+        await tasks.run_pending()
+        assert (await tasks.get(ANNE, first.id)).state == "PROCESSING"
+        assert (await tasks.get(BOB, second.id)).state == "SUCCESS"
+        bench.now += 2_000
+        await tasks.run_pending()
+        assert (await tasks.get(ANNE, first.id)).state == "SUCCESS"
+        assert not bench.waited
+
+    asyncio.run(go())
+
+
+def test_tenants_take_turns(bench: Bench) -> None:
+    async def go() -> None:
+        tasks = bench.tasks()
+
+        async def taken_in(caller: Caller) -> str:
+            bench.now += 1  # ids sort by age
+            return (await tasks.submit(caller, asked())).id
+
+        annes = [await taken_in(ANNE) for _ in range(3)]
+        bobs = [await taken_in(BOB) for _ in range(2)]
+        assert [row["id"] for row in await tasks._leases.claim(2)] == [annes[0], bobs[0]]
+        assert [row["id"] for row in await tasks._leases.claim(2)] == [annes[1], bobs[1]]
+        assert [row["id"] for row in await tasks._leases.claim(2)] == [annes[2]]
+
+    asyncio.run(go())
+
+
+def test_an_organisation_has_only_so_many_tasks_waiting(bench: Bench, monkeypatch) -> None:
+    monkeypatch.setattr("openglm.maas.tasks.tasks.MAX_WAITING", 2)
+
+    async def go() -> None:
+        tasks = bench.tasks()
+        for _ in range(2):
+            await tasks.submit(ANNE, asked())
+        with pytest.raises(RateLimited):
+            await tasks.submit(ANNE, asked())
+        await tasks.submit(BOB, asked())
+        await tasks.run_pending()
+        await tasks.submit(ANNE, asked())
 
     asyncio.run(go())
 

@@ -1,0 +1,2 @@
+-- How many tasks of an organisation wait is asked with every new one.
+CREATE INDEX async_task_waiting ON async_task (org_id) WHERE state = 'PROCESSING';

@@ -79,13 +79,22 @@ def set_price(
     cached: Annotated[str | None, Parameter(help="per million cached tokens; default: as input")] = None,
     per_call: Annotated[str, Parameter(help="for each request")] = "0",
     per_image: Annotated[str, Parameter(help="for each image that a request makes")] = "0",
+    training: Annotated[
+        str | None, Parameter(help="per million trained tokens; default: not offered")
+    ] = None,
     office: Office = Office(),
 ) -> None:
     """Set a price from now on. Requests that run settle at the price they began with."""
 
     async def work(platform: Platform) -> None:
         made = await platform.prices.set_per_million(
-            name, uncached=input_, output=output, cached=cached, per_call=per_call, per_image=per_image
+            name,
+            uncached=input_,
+            output=output,
+            cached=cached,
+            per_call=per_call,
+            per_image=per_image,
+            training=training,
         )
         office.say({"version": made.id})
 
@@ -110,10 +119,11 @@ def list_prices(*, office: Office = Office()) -> None:
                 "output": row["output_pico"] / 1e6,
                 "call": row["per_call_nano"] / 1e9,
                 "image": row["per_image_nano"] / 1e9,
+                "training": None if row["training_pico"] is None else row["training_pico"] / 1e6,
             }
             for row in rows
         ]
-        office.show(shown, ("model", "version", "input", "cached", "output", "call", "image"))
+        office.show(shown, ("model", "version", "input", "cached", "output", "call", "image", "training"))
 
     office.run(work)
 

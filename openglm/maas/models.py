@@ -46,6 +46,8 @@ class Model:
     memory_bytes: int | None = None  # what its server took when it was last seen
     state: State = "active"
     created_at: int = 0
+    base: str | None = None  # the model that this one is an adapter over
+    adapter: str | None = None  # its folder, seen from the data folder
 
 
 class Models:
@@ -89,6 +91,25 @@ class Models:
         """The name that an alias stands for; any other name itself."""
         model = self._known.get(name)
         return model.alias_of if model is not None and model.alias_of else name
+
+    def base_of(self, name: str) -> str | None:
+        """The model that an adapter lies over; None for a model of its own."""
+        model = self._known.get(name)
+        return model.base if model is not None else None
+
+    def adapters_of(self, base: str) -> tuple[Model, ...]:
+        return tuple(
+            model for model in self._known.values() if model.base == base and model.state == "active"
+        )
+
+    def knows(self, name: str) -> bool:
+        """Whether the name has a row, as far as has been read."""
+        return name in self._known
+
+    def owner_of(self, name: str) -> str | None:
+        """The organisation whose private model it is."""
+        model = self._known.get(name)
+        return model.owner_org if model is not None else None
 
     def seen_by(self, caller: Caller, served: tuple[str, ...]) -> list[str]:
         """Of the names that something answers to, those that the caller may call; aliases too."""
@@ -183,6 +204,21 @@ class Models:
                 logger.warning("the models could not be read again: %s", error.message)
 
 
+def publish_adapter(tx: Transaction, model: Model, now: int) -> None:
+    """Add a private model inside a transaction; again, it is there already."""
+    _check(model)
+    tx.run(
+        "INSERT INTO model (name, title, owner_org, base, adapter, created_at)"
+        " VALUES (:name, :title, :owner_org, :base, :adapter, :now) ON CONFLICT (name) DO NOTHING",
+        name=model.name,
+        title=model.title,
+        owner_org=model.owner_org,
+        base=model.base,
+        adapter=model.adapter,
+        now=now,
+    )
+
+
 def _check(model: Model) -> None:
     if not NAME.fullmatch(model.name):
         raise InvalidRequest(
@@ -212,4 +248,6 @@ def _model(row: Row) -> Model:
         row["memory_bytes"],
         row["state"],
         row["created_at"],
+        row["base"],
+        row["adapter"],
     )

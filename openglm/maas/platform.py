@@ -89,9 +89,8 @@ class Platform:
         self.router = Router(self.client, clock=clock)
         self.models = Models(self.database, clock=clock)
         self.channels = Channels(self.database, self.secrets, self.router, clock=clock)
-        self.servers = Servers(
-            self.models, self.router, self.client, logs=settings.data / "logs", clock=clock
-        )
+        self.servers = Servers(self.models, self.router, self.client, data=settings.data, clock=clock)
+        self.models.changed = self.servers.offer
         # What else there is
         self.moderation = _moderation(settings)
         self._web = GuardedSession()

@@ -33,6 +33,7 @@ class PriceTag:
     image: str
     batch_percent: int
     created_at: int
+    training: str | None  # of a million trained tokens; null: not trained
 
 
 class NewPrice(Body):
@@ -42,6 +43,7 @@ class NewPrice(Body):
     cached_input: Annotated[Amount | None, Field(description="null: as input")] = None
     call: Amount = "0"
     image: Amount = "0"
+    training: Annotated[Amount | None, Field(description="null: not trained, unless all is free")] = None
 
 
 class NewRule(Body):
@@ -82,6 +84,7 @@ async def set_price(body: NewPrice, person: Operator, platform: House) -> PriceT
         cached=body.cached_input,
         per_call=body.call,
         per_image=body.image,
+        training=body.training,
     )
     await platform.audit.add("price.set", made.id, org_id=None, actor=person.actor, details=body.model_dump())
     return price_tag(made)
@@ -137,4 +140,5 @@ def price_tag(price: Price) -> PriceTag:
         decimal_text(price.per_image_nano),
         price.batch_percent,
         price.created_at_ms,
+        million(price.training_pico or 0) if price.trains else None,
     )

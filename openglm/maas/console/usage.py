@@ -117,13 +117,15 @@ async def table(here: Reader, platform: House, start: Start = 0, end: End = LAST
 async def models(here: Annotated[Seat, seat("org.read")], platform: House) -> list[Offer]:
     """The models that the organisation may call, with their prices."""
     names = platform.models_of(Caller(here.org_id, "", ""))
-    titles = {model.name: model.title for model in await platform.models.list()}
+    rows = {model.name: model for model in await platform.models.list()}
     prices = {price.model: price for price in await platform.prices.all()}
-    common = prices.get("*")
-    return [
-        Offer(name, titles.get(name, ""), price_tag(price) if (price := prices.get(name, common)) else None)
-        for name in names
-    ]
+    offers = []
+    for name in names:
+        row = rows.get(name)
+        base = row.base if row and row.base else "*"
+        price = prices.get(name) or prices.get(base) or prices.get("*")
+        offers.append(Offer(name, row.title if row else "", price_tag(price) if price else None))
+    return offers
 
 
 def _place(after: str) -> tuple[int, str]:

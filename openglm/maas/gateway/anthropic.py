@@ -83,8 +83,10 @@ class AnthropicHandlers:
         return json_response(anthropic.encode_model(name, self._platform.models.created_at(name)))
 
     async def _with_payer(self, call: Call, model: str) -> Call:
-        caller, target = call.caller, self._platform.models.target(model)
-        return replace(call, plan=await self._platform.plans.covers(caller.org_id, caller.user_id, target))
+        caller, models = call.caller, self._platform.models
+        target = models.target(model)
+        weighed = models.base_of(target) or target
+        return replace(call, plan=await self._platform.plans.covers(caller.org_id, caller.user_id, weighed))
 
 
 async def _here(request: Request) -> Response:

@@ -30,6 +30,7 @@ from openglm.messages import (
 
 if TYPE_CHECKING:
     from openglm.maas.database import Transaction
+    from openglm.maas.limits import Slot
     from openglm.maas.platform import Platform
 
 Known = TypeVar("Known", bound=ChatRequest | CompletionRequest | EmbeddingRequest | ImageRequest)
@@ -58,7 +59,7 @@ async def open_exchange(
     covered = min(request.sampling.max_tokens or HELD_OUTPUT, HELD_OUTPUT) * answers
     kind = "chat" if isinstance(request, ChatRequest) else "completion"
     # A batch waits in the model's own queue instead.
-    slot = None if call.batch else platform.limits.enter(call.caller, request.model, prompt + covered)
+    slot = None if call.batch else entered(platform, call, request.model, prompt + covered)
     try:
         hold = await held(
             platform, call, request, kind=kind, prompt=prompt, output=covered, name=client_request_id
@@ -102,7 +103,7 @@ async def embed(
     """
     request = known(platform, call, request)
     prompt = prompt_bound(request)
-    slot = None if call.batch else platform.limits.enter(call.caller, request.model, prompt)
+    slot = None if call.batch else entered(platform, call, request.model, prompt)
     try:
         hold = await held(
             platform, call, request, kind="embedding", prompt=prompt, output=0, name=client_request_id
@@ -169,6 +170,11 @@ def known(platform: Platform, call: Call, request: Known) -> Known:
     return replace(request, cache_salt=f"{call.caller.org_id}/{request.cache_salt}")
 
 
+def entered(platform: Platform, call: Call, model: str, tokens: int) -> Slot:
+    """The slot of a request. An adapter shares the limits of its base: they run on the same server."""
+    return platform.limits.enter(call.caller, platform.models.base_of(model) or model, tokens)
+
+
 async def held(
     platform: Platform,
     call: Call,
@@ -197,6 +203,7 @@ async def held(
         batch=call.batch,
         client_request_id=call.name(name),
         endpoint=call.scope["path"],
+        base=platform.models.base_of(request.model),
     )
     try:
         return await platform.billing.hold(ask)

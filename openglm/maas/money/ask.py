@@ -9,6 +9,7 @@ from openglm.errors import InvalidRequest
 from openglm.messages import Usage
 
 Status = Literal["ok", "partial", "failed", "void"]
+TRAINING = "training"  # the kind whose tokens are trained, and paid for by the price of training
 MOST_TOKENS = 2**40  # of one request; what is larger is a fault of whoever counted
 
 
@@ -22,7 +23,7 @@ class Ask:
     key_id: str
     user_id: str | None
     model: str
-    kind: str  # "chat", "completion", "embedding", "image", "tool", ...
+    kind: str  # "chat", "completion", "embedding", "image", "tool", "training", ...
     prompt_tokens: int = 0
     output_tokens: int = 0
     plan: bool = False  # charged to the subscription, never to the wallet
@@ -32,6 +33,7 @@ class Ask:
     client_request_id: str | None = None
     dialect: str | None = None
     endpoint: str | None = None
+    base: str | None = None  # the model under an adapter: its price and its weights in plans hold
 
     def __post_init__(self) -> None:
         if not 0 <= self.prompt_tokens <= MOST_TOKENS or not 0 <= self.output_tokens <= MOST_TOKENS:

@@ -81,7 +81,7 @@ class Billing:
 
     async def hold(self, ask: Ask) -> Hold:
         """Set aside what the request may cost at most, or say why not. On return it survives our end."""
-        price = None if ask.plan else await self._prices.current(ask.model)
+        price = None if ask.plan else await self._prices.current(ask.model, ask.base)
         now = self._clock()
         taking = self._database.submit(
             lambda tx: take_hold(tx, ask, price, self._plans, node_id=self.node_id, now=now)

@@ -14,7 +14,7 @@ from openglm.errors import Conflict, DuplicateRequest, NotFound, PaymentRequired
 from openglm.maas.database import Row, Transaction
 from openglm.maas.money import budgets, ledger
 from openglm.maas.money.amounts import decimal_text
-from openglm.maas.money.ask import Ask, Charge, Hold, Receipt
+from openglm.maas.money.ask import TRAINING, Ask, Charge, Hold, Receipt
 from openglm.maas.money.plans import bound, charge
 from openglm.maas.money.prices import Price, Prices
 from openglm.maas.money.subscriptions import Plans
@@ -43,12 +43,19 @@ def take_hold(
         tokens = (ask.prompt_tokens, ask.output_tokens, ask.units)
         # The client's id comes first: a repeated request is a duplicate, even where the plan is used up.
         _refuse_duplicate(tx, ask)
-        grant = plans.lend(tx, ask.org_id, ask.user_id, model=ask.model, tokens=tokens, now_ms=now)
+        model = ask.base or ask.model
+        grant = plans.lend(tx, ask.org_id, ask.user_id, model=model, tokens=tokens, now_ms=now)
         amount, tariff, factor = grant.amount, grant.plan.id, grant.factor_permille
         accounts = " ".join(grant.accounts)
     else:
-        amount = price.bound(
-            ask.prompt_tokens, ask.output_tokens, ask.units, batch=ask.batch, images=ask.images
+        amount = _bound(
+            price,
+            ask.kind,
+            ask.prompt_tokens,
+            ask.output_tokens,
+            units=ask.units,
+            batch=ask.batch,
+            images=ask.images,
         )
         tariff = price.id
         if amount:
@@ -60,9 +67,9 @@ def take_hold(
     inserted = tx.run(
         "INSERT INTO hold (id, org_id, project_id, key_id, user_id, model, kind, dialect, endpoint,"
         " client_request_id, node_id, state, is_plan, is_batch, units, tariff, factor_permille, amount,"
-        " accounts, budgets, created_at) VALUES (:id, :org_id, :project_id, :key_id, :user_id, :model, :kind,"
-        " :dialect, :endpoint, :client_request_id, :node_id, 'open', :is_plan, :is_batch, :units, :tariff,"
-        " :factor, :amount, :accounts, :budgets, :now) ON CONFLICT DO NOTHING",
+        " accounts, budgets, created_at, base) VALUES (:id, :org_id, :project_id, :key_id, :user_id, :model,"
+        " :kind, :dialect, :endpoint, :client_request_id, :node_id, 'open', :is_plan, :is_batch, :units,"
+        " :tariff, :factor, :amount, :accounts, :budgets, :now, :base) ON CONFLICT DO NOTHING",
         id=ask.request_id,
         org_id=ask.org_id,
         project_id=ask.project_id,
@@ -83,6 +90,7 @@ def take_hold(
         accounts=accounts,
         budgets=counters,
         now=now,
+        base=ask.base,
     )
     if not inserted:
         raise _duplicate(ask)
@@ -92,7 +100,10 @@ def take_hold(
 def extend_hold(
     tx: Transaction, hold: Hold, usage: Usage, more_output_tokens: int, *, prices: Prices, plans: Plans
 ) -> Hold:
-    """Hold enough for the usage so far and `more_output_tokens` beyond; never less than before."""
+    """Hold enough for the usage so far and `more_output_tokens` beyond; never less than before.
+
+    The usage becomes the hold's checkpoint, unless it is nothing yet.
+    """
     lock = " FOR UPDATE" if tx.kind == "postgres" else ""
     row = tx.one(
         f"SELECT * FROM hold WHERE id = :id AND org_id = :org_id{lock}", id=hold.id, org_id=hold.org_id
@@ -103,11 +114,17 @@ def extend_hold(
         raise Conflict(f"the request is {row['state']}; it cannot hold more")
     prompt, output = usage.prompt_tokens, usage.completion_tokens + more_output_tokens
     if row["is_plan"]:
-        weights = plans.by_id(tx, row["tariff"]).weights_of(row["model"])
+        weights = plans.by_id(tx, row["tariff"]).weights_of(row["base"] or row["model"])
         wanted = bound(weights, prompt, output, row["units"], row["factor_permille"]) if weights else 0
     else:
-        wanted = prices.version(tx, row["tariff"]).bound(
-            prompt, output, row["units"], batch=bool(row["is_batch"]), images=usage.images
+        wanted = _bound(
+            prices.version(tx, row["tariff"]),
+            row["kind"],
+            prompt,
+            output,
+            units=row["units"],
+            batch=bool(row["is_batch"]),
+            images=usage.images,
         )
     more = max(0, wanted - row["amount"])
     if more:
@@ -116,10 +133,11 @@ def extend_hold(
                 raise _no_more(tx, row, account, more)
         budgets.reserve_more(tx, row["budgets"].split(), more)
     tx.run(
-        "UPDATE hold SET amount = amount + :more, has_checkpoint = 1, input_uncached = :input_uncached,"
+        "UPDATE hold SET amount = amount + :more, has_checkpoint = :used, input_uncached = :input_uncached,"
         " cache_read = :cache_read, cache_write = :cache_write, output_text = :output_text,"
         " output_reasoning = :output_reasoning, images = :images WHERE id = :id",
         more=more,
+        used=int(row["has_checkpoint"] or usage != Usage()),
         id=hold.id,
         **counts(usage),
     )
@@ -216,12 +234,22 @@ def counts(usage: Usage) -> dict[str, int]:
     }
 
 
+def _bound(
+    price: Price, kind: str, prompt_tokens: int, output_tokens: int, *, units: int, batch: bool, images: int
+) -> int:
+    if kind == TRAINING:
+        return price.training_bound(prompt_tokens + output_tokens)
+    return price.bound(prompt_tokens, output_tokens, units, batch=batch, images=images)
+
+
 def _charge(tx: Transaction, row: Row, usage: Usage, prices: Prices, plans: Plans) -> Charge:
     """By the version that the hold was taken at, whatever has been set since."""
     if row["is_plan"]:
-        weights = plans.by_id(tx, row["tariff"]).weights_of(row["model"])
+        weights = plans.by_id(tx, row["tariff"]).weights_of(row["base"] or row["model"])
         assert weights is not None, "the hold was taken at this version's weights"
         return charge(weights, usage, row["units"], row["factor_permille"])
+    if row["kind"] == TRAINING:
+        return prices.version(tx, row["tariff"]).training_charge(usage.total_tokens)
     return prices.version(tx, row["tariff"]).charge(usage, row["units"], batch=bool(row["is_batch"]))
 
 

@@ -2,6 +2,7 @@
 
 Prices are pico-currency per token, so that a price per million tokens keeps six decimals. The model `*` is
 the price of every model that has none of its own. A price of zero makes a model free.
+An adapter is priced as its base until it has a price of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ PICO_PER_MILLION = 1_000_000  # "0.60" per million tokens is 600,000 pico per to
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Pico per token, nano per call and per image. `batch_percent` is what a batch pays of it."""
+    """Pico per token, nano per call and per image. `batch_percent` is what a batch pays of it.
+
+    `training_pico` is for a trained token; None: the model is not trained, unless it is free.
+    """
 
     model: str
     version: int
@@ -35,6 +39,7 @@ class Price:
     batch_percent: int = 50
     created_at_ms: int = 0
     per_image_nano: int = 0
+    training_pico: int | None = None
 
     @property
     def id(self) -> str:
@@ -63,6 +68,31 @@ class Price:
         percent = self.batch_percent if batch else 100
         return max(1, ceiling(pico * percent, PICO_PER_NANO * 100))
 
+    def training_bound(self, tokens: int) -> int:
+        """What so many trained tokens cost, in nano, rounded up."""
+        return ceiling(tokens * self._training(), PICO_PER_NANO)
+
+    def training_charge(self, tokens: int) -> Charge:
+        """As `charge`, for tokens that a model was trained on."""
+        each = self._training()
+        amount = half_even(tokens * each, PICO_PER_NANO)
+        return _checked(amount, (f"{tokens} trained tokens x {each} pico = {amount} nano",))
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is a price for training."""
+        return self.training_pico is not None or self.free
+
+    def _training(self) -> int:
+        if not self.trains:
+            raise InvalidRequest(
+                f"the model {self.model!r} has no price for training",
+                param="model",
+                code="model_not_available",
+                hint="an operator sets it: glm admin price set MODEL --training PRICE",
+            )
+        return self.training_pico or 0
+
     def charge(self, usage: Usage, units: int, *, batch: bool) -> Charge:
         """The cost of a usage in nano, rounded once, and the arithmetic as text."""
         pico = 0
@@ -89,9 +119,13 @@ class Price:
         else:
             amount = half_even(pico, PICO_PER_NANO)
             lines.append(f"{pico} pico = {amount} nano")
-        if amount > LARGEST:
-            raise InvalidRequest(f"a request cannot cost more than {LARGEST} nano, got {amount}")
-        return Charge(amount, tuple(lines))
+        return _checked(amount, tuple(lines))
+
+
+def _checked(amount: int, lines: tuple[str, ...]) -> Charge:
+    if amount > LARGEST:
+        raise InvalidRequest(f"a request cannot cost more than {LARGEST} nano, got {amount}")
+    return Charge(amount, lines)
 
 
 class Prices:
@@ -100,7 +134,7 @@ class Prices:
     def __init__(self, database: Database, *, clock: Clock = wall_clock):
         self._database = database
         self._clock = clock
-        self._current: dict[str, tuple[int, Price | None]] = {}
+        self._current: dict[tuple[str, str | None], tuple[int, Price | None]] = {}
         self._versions: dict[str, Price] = {}
 
     async def set(
@@ -114,6 +148,7 @@ class Prices:
         per_call_nano: int = 0,
         per_image_nano: int = 0,
         batch_percent: int = 50,
+        training_pico: int | None = None,
     ) -> Price:
         """A new version. Cached input and cache writes cost what uncached input costs unless said."""
         if not model or len(model) > 200:
@@ -129,6 +164,7 @@ class Prices:
             batch_percent,
             self._clock(),
             per_image_nano,
+            training_pico,
         )
         for field, most in (
             ("uncached_pico", LARGEST_PICO),
@@ -138,8 +174,11 @@ class Prices:
             ("per_call_nano", LARGEST),
             ("per_image_nano", LARGEST),
             ("batch_percent", 100),
+            ("training_pico", LARGEST_PICO),
         ):
             value = getattr(price, field)
+            if field == "training_pico" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
                 raise InvalidRequest(
                     f"{field} must be a whole number in [0, {most}], got {value!r}", param=field
@@ -157,6 +196,7 @@ class Prices:
         cached: str | None = None,
         per_call: str = "0",
         per_image: str = "0",
+        training: str | None = None,
     ) -> Price:
         """As price lists print it: currency per million tokens, `"0.60"`, per call, and per image."""
         return await self.set(
@@ -166,6 +206,7 @@ class Prices:
             output_pico=scaled(output, PICO_PER_MILLION, param="output"),
             per_call_nano=nano(per_call, param="per_call"),
             per_image_nano=nano(per_image, param="per_image"),
+            training_pico=None if training is None else scaled(training, PICO_PER_MILLION, param="training"),
         )
 
     async def set_if_none(self, model: str) -> None:
@@ -179,20 +220,21 @@ class Prices:
         await self._database.write(work, durable=True)
         self._current.clear()
 
-    async def current(self, model: str) -> Price:
-        """The newest version for a model, or that for `*`."""
+    async def current(self, model: str, base: str | None = None) -> Price:
+        """The newest version for a model, or that for its base, or that for `*`."""
         now = self._clock()
-        known = self._current.get(model)
+        known = self._current.get((model, base))
         if known is None or not 0 <= known[0] - now <= TTL_MS:
             row = await self._database.read_one(
-                "SELECT * FROM price_version WHERE model IN (:model, '*')"
-                " ORDER BY CASE WHEN model = '*' THEN 1 ELSE 0 END, version DESC LIMIT 1",
+                "SELECT * FROM price_version WHERE model IN (:model, :base, '*')"
+                " ORDER BY CASE model WHEN :model THEN 0 WHEN '*' THEN 2 ELSE 1 END, version DESC LIMIT 1",
                 model=model,
+                base=base or model,
             )
             if len(self._current) > 10_000:  # names come from callers
                 self._current.clear()
             known = (now + TTL_MS, _price(row) if row else None)
-            self._current[model] = known
+            self._current[model, base] = known
         if known[1] is None:
             raise ModelNotFound(f"the model {model!r} has no price", param="model", code="model_not_found")
         return known[1]
@@ -230,9 +272,9 @@ class Prices:
 def _insert(tx: Transaction, price: Price) -> Price:
     row = tx.one(
         "INSERT INTO price_version (model, version, uncached_pico, cached_pico, cache_write_pico,"
-        " output_pico, per_call_nano, per_image_nano, batch_percent, created_at)"
+        " output_pico, per_call_nano, per_image_nano, batch_percent, created_at, training_pico)"
         " SELECT :model, coalesce(max(version), 0) + 1, :uncached, :cached, :cache_write, :output,"
-        " :per_call, :per_image, :batch, :now FROM price_version WHERE model = :model RETURNING *",
+        " :per_call, :per_image, :batch, :now, :training FROM price_version WHERE model = :model RETURNING *",
         model=price.model,
         uncached=price.uncached_pico,
         cached=price.cached_pico,
@@ -242,6 +284,7 @@ def _insert(tx: Transaction, price: Price) -> Price:
         per_image=price.per_image_nano,
         batch=price.batch_percent,
         now=price.created_at_ms,
+        training=price.training_pico,
     )
     assert row is not None, "an insert returns its row"
     return _price(row)
@@ -259,4 +302,5 @@ def _price(row: Row) -> Price:
         row["batch_percent"],
         row["created_at"],
         row["per_image_nano"],
+        row["training_pico"],
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from openglm.errors import Overloaded, UpstreamFailure
+from openglm.maas.servers.child import append_line, child_environment, read_line
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,6 @@ LOAD_S = 900.0  # how long a request waits for its model
 CHECK_EVERY_S = 5.0
 ILL = 3  # checks in a row without an answer, after which the child is killed
 KEPT_LINES = 40
-LOG_BYTES = 4 << 20  # of the log file, after which it begins anew
-_SECRET = ("OPENGLM_SECRET_KEY", "OPENGLM_DATABASE_URL", "OPENGLM_BLOBS_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +43,15 @@ class Status:
 
 
 class Server:
-    """`start` wants it running, `stop` does not. `ready` waits until it answers."""
+    """`start` wants it running, `stop` does not. `ready` waits until it answers.
+
+    `command` is asked for the command line at each start.
+    """
 
     def __init__(
         self,
         name: str,
-        command: Sequence[str],
+        command: Callable[[], Sequence[str]],
         *,
         log: Path,
         healthy: Callable[[], Awaitable[bool]],
@@ -62,7 +63,7 @@ class Server:
         self.state: State = "stopped"
         self.restarts = 0
         self.failures = 0  # in a row
-        self._command = tuple(command)
+        self._command = command
         self._log = log
         self._healthy = healthy
         self._on_line = on_line
@@ -143,13 +144,12 @@ class Server:
 
     async def _live(self) -> int:
         """One life of the child; its exit code."""
-        environment = {name: value for name, value in os.environ.items() if name not in _SECRET}
         child = self._child = await asyncio.create_subprocess_exec(
-            *self._command,
+            *self._command(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=environment,
+            env=child_environment(),
             start_new_session=True,  # a Ctrl-C at the terminal is the platform's to pass on
         )
         assert child.stdout is not None
@@ -169,14 +169,14 @@ class Server:
         return code
 
     async def _hear(self, pipe: asyncio.StreamReader, *, announces: bool = False) -> None:
-        while line := await _line(pipe):
+        while line := await read_line(pipe):
             text = line.decode(errors="replace").rstrip()
             if announces and text.startswith("ready "):
                 await self._change("ready")
                 continue
             self._said.append(text)
             self._on_line(text)
-            await asyncio.to_thread(_append, self._log, text)
+            await asyncio.to_thread(append_line, self._log, text)
 
     async def _check(self, child: asyncio.subprocess.Process) -> None:
         """A child that lives and does not answer is ended, which starts it anew."""
@@ -206,20 +206,3 @@ class Server:
         async with self._changed:
             self.state = state
             self._changed.notify_all()
-
-
-async def _line(pipe: asyncio.StreamReader) -> bytes:
-    """The next line, or a piece of one that is too long; empty at the end."""
-    try:
-        return await pipe.readuntil(b"\n")
-    except asyncio.IncompleteReadError as end:
-        return end.partial
-    except asyncio.LimitOverrunError as much:
-        return await pipe.readexactly(much.consumed)
-
-
-def _append(log: Path, text: str) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    begin_anew = log.exists() and log.stat().st_size > LOG_BYTES
-    with log.open("w" if begin_anew else "a", encoding="utf-8") as file:
-        file.write(text + "\n")

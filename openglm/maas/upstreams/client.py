@@ -10,9 +10,11 @@ import contextlib
 import logging
 from array import array
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 
 from openglm.dialects.openai.bodies import chat_body, completion_body, embedding_body, tokenize_body
 from openglm.dialects.openai.images import ImageAnswer, Picture, decode_image_answer, image_body
@@ -106,6 +108,15 @@ class Client:
         """The tokens of a conversation as the model's prompt format renders it, or of a text."""
         body = tokenize_body(request, channel.wire_name(model))
         return decode_count(await self._whole(channel, "/tokenize", body, request_id))
+
+    async def load_adapter(self, channel: Channel, name: str, folder: Path) -> None:
+        """Let a server of ours answer to one more name, with the adapter in a folder of this machine."""
+        body = msgspec.json.encode({"lora_name": name, "lora_path": str(folder)})
+        await self._whole(channel, "/v1/load_lora_adapter", body, "adapter")
+
+    async def unload_adapter(self, channel: Channel, name: str) -> None:
+        body = msgspec.json.encode({"lora_name": name})
+        await self._whole(channel, "/v1/unload_lora_adapter", body, "adapter")
 
     async def healthy(self, channel: Channel) -> bool:
         """Whether the server answers its health check."""

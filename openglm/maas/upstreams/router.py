@@ -43,7 +43,7 @@ class _Way:
     failures: int = 0
     resting_until: int = 0
     used_at: int = 0
-    wake: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+    wake: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,11 @@ class Router:
         if self._probing:
             self._probing.cancel()
 
-    def add(self, channel: Channel, *, wake: Callable[[], Awaitable[None]] | None = None) -> None:
+    def add(self, channel: Channel, *, wake: Callable[[str], Awaitable[None]] | None = None) -> None:
         """Take requests for the channel's models there from now on; one of the same id is replaced.
 
-        `wake` is awaited before each request, for a server that may have to be started first.
+        `wake` is awaited before each request, with its model, for a server that may have to be started, or an
+        adapter that may have to be loaded first.
         """
         way = self._ways.get(channel.id)
         if way is None or way.channel.base_url != channel.base_url:
@@ -175,7 +176,7 @@ class Router:
             way.used_at = self._clock()
             try:
                 if way.wake:
-                    await way.wake()
+                    await way.wake(model)
                 outcome = await work(way)
             except Overloaded as error:  # busy is not ill
                 failure = failure or error
@@ -200,8 +201,8 @@ class Router:
             if model in way.channel.models and way.channel.state == "active"
         ]
         if not ways:
-            known = ", ".join(self.models) or "none"
-            raise ModelNotFound(f"no channel serves the model {model!a}; served: {known}", param="model")
+            # Not told which there are: some are private to other tenants.
+            raise ModelNotFound(f"no channel serves the model {model!a}", param="model")
         return ways
 
     def _order(self, model: str, key: str) -> list[_Way]:

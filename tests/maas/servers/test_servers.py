@@ -58,9 +58,9 @@ class House:
             self.models,
             self.router,
             self.client,
-            logs=folder / "logs",
+            data=folder,
             clock=lambda: self.now,
-            command=lambda model, socket: (sys.executable, "-c", CHILD, str(socket), model.source),
+            command=lambda model, socket, adapters: (sys.executable, "-c", CHILD, str(socket), model.source),
             available=available,
             first_wait_s=0.05,
         )
@@ -169,13 +169,13 @@ def test_the_longest_unused_model_makes_room_for_another(database, tmp_path):
             house.router._ways["local-old"].used_at = 1
             house.router._ways["local-new"].used_at = 2
             free["bytes"] = 10
-            stop = house.servers._servers["old"][1].stop
+            stop = house.servers._servers["old"].server.stop
 
             async def stop_and_free():
                 await stop()
                 free["bytes"] = 2000
 
-            house.servers._servers["old"][1].stop = stop_and_free
+            house.servers._servers["old"].server.stop = stop_and_free
             await house.servers.ready("wanted")
             assert [house.state(name) for name in ("old", "new", "wanted")] == ["stopped", "ready", "ready"]
             free["bytes"] = 10
@@ -215,13 +215,7 @@ def test_a_server_that_lives_and_does_not_answer_is_replaced(tmp_path):
         path = tmp_path / "s.sock"
         server = Server(
             "tiny",
-            (
-                sys.executable,
-                "-c",
-                CHILD,
-                str(path),
-                "mute",
-            ),
+            lambda: (sys.executable, "-c", CHILD, str(path), "mute"),
             log=tmp_path / "log",
             healthy=healthy,
             first_wait_s=0.01,
@@ -249,7 +243,7 @@ def test_a_child_ends_when_the_platform_is_killed(tmp_path):
         "async def well(): return True\n"
         "async def go():\n"
         f"    command = (sys.executable, '-c', {CHILD!r}, {str(tmp_path / 's.sock')!r}, 'good')\n"
-        "    server = Server('tiny', command,"
+        "    server = Server('tiny', lambda: command,"
         f" log=Path({str(tmp_path / 'log')!r}), healthy=well)\n"
         "    server.start()\n"
         "    await server.ready()\n"

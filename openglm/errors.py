@@ -76,6 +76,10 @@ class NotFound(OpenGLMError):
     """An id that the caller has nothing under. What belongs to others is not found either."""
 
 
+class FineTuneNotFound(NotFound):
+    """A fine-tuning job or a fine-tuned model that the caller does not have; Zhipu's wire tells it apart."""
+
+
 class Conflict(OpenGLMError):
     """The state does not allow it: a name that is taken, a job that has ended, a code that was used."""
 

@@ -99,7 +99,7 @@ def named_folder(text: str) -> tuple[str, Path]:
 
 def stop_at_eof() -> None:
     """Whoever started us holds the other end; that it is gone is all that is ever read."""
-    while sys.stdin.buffer.read(4096):
+    while os.read(0, 4096):  # not sys.stdin: its lock must be free when the interpreter ends
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

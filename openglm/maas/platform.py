@@ -19,6 +19,7 @@ from openglm.maas.batches import Batches
 from openglm.maas.blobs import open_blobs
 from openglm.maas.database import open_database
 from openglm.maas.files import Files
+from openglm.maas.finetuning import FineTuning
 from openglm.maas.gateway.rows import Errands, Vectors
 from openglm.maas.household import Household
 from openglm.maas.identity import Accounts, Audit, Caller, Keys, Oidc, Projects, Sessions
@@ -126,6 +127,19 @@ class Platform:
         self.agents = Agents(settings.data / "agents.toml")
         self.conversations = Conversations(self.database, clock=clock)
         self.metrics = GatewayMetrics()
+        self.finetuning = FineTuning(
+            self.database,
+            files=self.files,
+            billing=self.billing,
+            prices=self.prices,
+            models=self.models,
+            servers=self.servers,
+            data=settings.data,
+            node_id=node_id,
+            at_once=settings.trainings_at_once if serves else 0,
+            clock=clock,
+            settled=self.metrics.settled,
+        )
         self.request_log = RequestLog(self.database, self.secrets, clock=clock)
         self.responses = Responses(self.database, node_id=node_id, clock=clock)
         self.streams = Streams()
@@ -149,6 +163,7 @@ class Platform:
         await self.conversations.start()
         await self.responses.start()
         await self.knowledge.start()
+        await self.finetuning.start()
         await self.request_log.start()
 
     async def stop(self) -> None:
@@ -157,6 +172,7 @@ class Platform:
         await self.batches.stop()
         await self.tasks.stop()
         await self.knowledge.stop()
+        await self.finetuning.stop()
         await self.settled(STOP_S)
         await self.images.stop()
         await self.conversations.stop()

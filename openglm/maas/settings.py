@@ -19,6 +19,8 @@ from openglm.errors import OpenGLMError
 from openglm.maas.identity.oidc import Provider
 
 CURRENCIES = ("CNY", "USD", "EUR")
+MOST_TRAININGS = 64
+_KINDS: dict[str, type] = {"bool": bool, "int": int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Settings:
     public_url: str = ""  # where browsers see the platform, https://glm.example.org; default: as they ask
     oidc: tuple[Provider, ...] = ()  # [oidc.NAME] tables: who else may say who somebody is
     payment_secret: str = ""  # signs the notices of the payment adapter "manual"; default: none is taken
+    trainings_at_once: int = 1  # fine-tuning jobs that train side by side here; 0: fine-tuning is not offered
     search_url: str = ""  # of a SearXNG; default: the index in the data folder
 
     @property
@@ -76,6 +79,11 @@ def read_settings(data: Path | None = None) -> Settings:
     _check_public_url(settings.public_url)
     _one_of("currency", settings.currency, CURRENCIES)
     _one_of("sign_up", settings.sign_up, ("open", "invitation", "closed"))
+    if not 0 <= settings.trainings_at_once <= MOST_TRAININGS:
+        raise OpenGLMError(
+            f"the setting trainings_at_once must be from 0 to {MOST_TRAININGS},"
+            f" got {settings.trainings_at_once}"
+        )
     return settings
 
 
@@ -92,8 +100,8 @@ def _file(path: Path) -> dict[str, Any]:
             raise OpenGLMError(f"{path}: unknown setting {name!r}", hint=hint)
         if name == "oidc":
             continue
-        kind = bool if known[name].type == "bool" else str
-        if not isinstance(value, kind):
+        kind = _KINDS.get(str(known[name].type), str)
+        if type(value) is not kind:
             raise OpenGLMError(f"{path}: {name} must be a {kind.__name__}, got {value!r}")
     if "oidc" in data:
         data["oidc"] = _providers(path, data["oidc"])

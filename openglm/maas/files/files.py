@@ -227,7 +227,7 @@ class Files:
         return await self._blobs.range(blob_name(file.id), start, length)
 
     async def delete(self, owner: Owner, file_id: str) -> None:
-        """Delete. The input of a batch that still runs is kept: its rows are read from there."""
+        """Delete. What a batch or a fine-tuning job still reads is kept."""
         if not is_id(file_id):
             raise no_file(file_id)
 
@@ -239,6 +239,14 @@ class Files:
             )
             if held:
                 raise Conflict(f"batch {held['id']} still reads this file", hint="cancel the batch first")
+            held = transaction.one(
+                "SELECT id FROM fine_tuning_job WHERE (training_file = :id OR validation_file = :id)"
+                " AND org_id = :org AND ended_at IS NULL",
+                id=file_id,
+                org=owner.org_id,
+            )
+            if held:
+                raise Conflict(f"job {held['id']} still reads this file", hint="cancel the job first")
             gone = transaction.run(
                 "DELETE FROM file WHERE id = :id AND org_id = :org AND project_id = :project",
                 id=file_id,

@@ -14,6 +14,7 @@ from openglm.errors import NotOffered, Unauthorized
 from openglm.maas import door, knowledge, moderation
 from openglm.maas.batches import routes as batches
 from openglm.maas.files import routes as files
+from openglm.maas.finetuning import routes as finetuning
 from openglm.maas.gateway import agents, anthropic, images, later, monitor, openai, rerank, responses, zhipu
 from openglm.maas.gateway.call import Surface
 from openglm.maas.gateway.endpoint import Endpoint, RequestHandler, error_response, json_response, wrapped
@@ -59,7 +60,7 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     ]
     for part in (openai, responses, zhipu, anthropic, monitor, rerank, images, agents):
         routes += part.routes(platform)
-    for room in (files, batches, tasks, search, moderation, knowledge, image_links):
+    for room in (files, batches, tasks, finetuning, search, moderation, knowledge, image_links):
         routes += room.routes(platform, wrap)
     routes += later.routes(platform)
     routes.append(Mount(console.PATH, console.create_console(platform)))

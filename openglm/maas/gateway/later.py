@@ -26,7 +26,6 @@ ZHIPU_PATHS = (
     "/api/paas/v4/assistant",
     "/api/paas/v4/assistant/{rest:path}",
     "/api/paas/v4/videos/{rest:path}",
-    "/api/paas/v4/fine_tuning/{rest:path}",
     "/api/paas/v4/realtime",
     "/api/agent/managed/v1/{rest:path}",
 )
@@ -36,7 +35,8 @@ OPENAI_PATHS = (
     "/v1/audio/{rest:path}",
     "/v1/videos",
     "/v1/videos/{rest:path}",
-    "/v1/fine_tuning/{rest:path}",
+    "/v1/fine_tuning/alpha/{rest:path}",
+    "/v1/fine_tuning/checkpoints/{rest:path}",
     "/v1/assistants",
     "/v1/assistants/{rest:path}",
     "/v1/threads",

@@ -96,5 +96,6 @@ class OpenAIHandlers:
         return json_response(self._card(name))
 
     def _card(self, name: str) -> dict[str, Any]:
-        created = self._platform.models.created_at(name) // 1000
-        return {"id": name, "object": "model", "created": created, "owned_by": "openglm"}
+        models = self._platform.models
+        created, owner = models.created_at(name) // 1000, models.owner_of(name)
+        return {"id": name, "object": "model", "created": created, "owned_by": owner or "openglm"}

@@ -273,7 +273,8 @@ class Servers:
     async def _make_room(self, model: Model) -> None:
         needed = model.memory_bytes
         if needed is None:
-            needed = int(await asyncio.to_thread(checkpoint_bytes, model.source or "") * ROOM)
+            files = await asyncio.to_thread(weight_files, model.source or "")
+            needed = int(sum(file.stat().st_size for file in files) * ROOM)
         await self._find_room(f"the model {model.name!r}", needed)
 
     async def _find_room(self, what: str, needed: int) -> None:
@@ -314,13 +315,13 @@ def memory_of(pid: int | None) -> int:
         return 0
 
 
-def checkpoint_bytes(source: str) -> int:
-    """The bytes of a checkpoint's weights that are here already; 0 where nothing is known."""
+def weight_files(source: str) -> list[Path]:
+    """The files of a checkpoint's weights, if they are here already."""
     from openglm.hub import resolve
 
     path = Path(source)
     with contextlib.suppress(OpenGLMError, OSError):
         path = path if path.exists() else resolve(source).path
         files = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
-        return sum(file.stat().st_size for file in files if file.suffix in (".safetensors", ".gguf", ".bin"))
-    return 0
+        return [file for file in files if file.suffix in (".safetensors", ".gguf", ".bin")]
+    return []

@@ -1,0 +1,390 @@
+"""One attempt at a training, by the node that holds the job's lease: room, money, the trainer, and the end.
+
+An attempt that breaks off leaves the job where its trainer's last checkpoint is, with nothing charged. The
+transaction that ends a job also settles its bill and adds its model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from openglm.errors import (
+    BudgetExhausted,
+    DuplicateRequest,
+    InvalidRequest,
+    NotFound,
+    OpenGLMError,
+    Overloaded,
+    PaymentRequired,
+)
+from openglm.maas.database import Transaction
+from openglm.maas.finetuning import events
+from openglm.maas.finetuning.bill import Bill
+from openglm.maas.finetuning.folder import Folder, once
+from openglm.maas.finetuning.hyperparameters import Decided
+from openglm.maas.finetuning.job import Job
+from openglm.maas.finetuning.jobs import Jobs
+from openglm.maas.finetuning.publish import add_model, write_result
+from openglm.maas.finetuning.recipe import recipe_text
+from openglm.maas.finetuning.trainer import Life, Trainer
+from openglm.maas.servers.servers import weight_files
+
+if TYPE_CHECKING:
+    from openglm.maas.files.files import Files
+    from openglm.maas.models import Model, Models
+    from openglm.maas.money import Billing, Receipt
+    from openglm.maas.servers import Servers
+
+logger = logging.getLogger(__name__)
+
+TRIES = 3  # starts without one more step in between, after which a job is given up
+WAIT_MS = 10_000  # until a job that has no room, or whose last hold is not free yet, is looked at again
+UNPAID_MS = 60_000  # until the bill of a cancelled job is tried again
+RETRY_MS = 5_000
+BAD_INPUT = 2  # the exit code of a trainer that cannot read its recipe or its data
+# Of a checkpoint's bytes, what training it takes: weights in 32 bits, activations, an adapter's optimiser.
+PACKED_ROOM, PLAIN_ROOM = 10, 3  # of 4-bit GGUF and of 16-bit safetensors; used until it was seen once
+_MONEY = (PaymentRequired, BudgetExhausted)
+_OPEN = ("queued", "running")
+_FREE = "lease_owner = NULL, lease_until = 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every attempt of a node works with."""
+
+    jobs: Jobs
+    files: Files
+    billing: Billing
+    models: Models
+    servers: Servers
+    trainer: Sequence[str]  # `glm train`, or what keeps its contract; recipe and flags are added
+    stop_s: float  # for a step and a checkpoint, before a trainer is killed
+    settled: Callable[[str, Receipt], None]
+
+
+class Attempt:
+    """`run` once. `stop` ends it in order: the job's state says whether it pauses, is cancelled or waits."""
+
+    def __init__(self, job: Job, folder: Folder, means: Means):
+        self._job = job
+        self._folder = folder
+        self._means = means
+        self._jobs = means.jobs
+        self._bill = Bill(means.billing, job, means.jobs.clock)
+        command = (*means.trainer, str(folder.recipe), "--json")
+        self._trainer = Trainer(command, folder.path, stop_s=means.stop_s)
+        self._lock: int | None = None  # the open file that locks the folder
+        self._began: tuple[int, int] | None = None  # when the first row came, and its step
+
+    def stop(self) -> None:
+        self._trainer.stop()
+
+    async def run(self) -> None:
+        try:
+            await self._run()
+        except (OpenGLMError, OSError) as error:
+            logger.error("the training %s broke off", self._job.id, exc_info=error)
+            await self._again(f"it broke off: {type(error).__name__}")
+        finally:
+            await asyncio.shield(self._let_go())
+
+    async def _let_go(self) -> None:
+        self._means.servers.taken(self._name)
+        if self._lock is not None:
+            os.close(self._lock)
+        await self._bill.void()
+        await self._jobs.release(self._job.id)
+
+    @property
+    def _name(self) -> str:
+        return f"the training {self._job.id}"
+
+    async def _run(self) -> None:
+        job = self._job
+        model = next((model for model in self._means.models.local if model.name == job.base), None)
+        if model is None:
+            await self.fail("model_not_available", f"the model {job.base!r} is not trained here any more")
+        elif job.tries >= TRIES:
+            await self.fail("training_failed", f"the training broke off {job.tries} times at the same step")
+        elif await self._hold(model) and await self._prepare(model):
+            word = "the training begins" if job.started_at is None else "the training goes on"
+            if await self._jobs.change(
+                job.id,
+                _OPEN,
+                "state = 'running', tries = tries + 1, started_at = coalesce(started_at, :now)",
+                also=lambda tx: self._tell(tx, word),
+                now=self._jobs.clock(),
+            ):
+                assert self._lock is not None, "it came with the hold"
+                await self._end(await self._trainer.live(self._lock, self._row))
+
+    async def _prepare(self, model: Model) -> bool:
+        """The files that the trainer reads. The recipe comes last: where it is, everything is."""
+        job, folder = self._job, self._folder
+        if not folder.recipe.exists():
+            try:
+                for file_id, target in (
+                    (job.training_file, folder.training),
+                    (job.validation_file, folder.validation),
+                ):
+                    if file_id:
+                        _, chunks = await self._means.files.content(job, file_id)
+                        await folder.write(target, chunks)
+            except NotFound as error:
+                await self.fail("file_gone", error.message)
+                return False
+            text = recipe_text(
+                model=model.source or "",
+                train=folder.training,
+                validation=folder.validation if job.validation_file else None,
+                output=folder.output,
+                decided=msgspec.json.decode(job.hyperparameters, type=Decided),
+                seed=job.seed,
+                examples=job.examples,
+            )
+            await folder.write(folder.recipe, once(text.encode()))
+        await self._catch_up()
+        return True
+
+    async def _catch_up(self) -> None:
+        """Note what the trainer logged and we did not live to hear."""
+        for row in await asyncio.to_thread(self._folder.rows):
+            await self._note(row, heard=False)
+
+    async def _hold(self, model: Model) -> bool:
+        """The folder, room in memory, money. False: the job waits, or has ended."""
+        job = self._job
+        try:
+            self._lock = self._folder.lock()
+            await self._means.servers.promise(self._name, await self._memory(model))
+            await self._bill.open(max(job.expected_tokens, job.trained_tokens))
+        except Overloaded as error:
+            await self._wait(error.message)
+        except DuplicateRequest:
+            await self._jobs.release(job.id, wait_ms=WAIT_MS)
+        except _MONEY as error:
+            await self._unpaid(error)
+        except InvalidRequest as error:  # there is no price for training any more
+            await self.fail(error.code, error.message, param=error.param)
+        else:
+            return True
+        return False
+
+    async def _memory(self, model: Model) -> int:
+        """What the trainer will take: as trainings of this model have, or else a guess."""
+        row = await self._jobs.database.read_one(
+            "SELECT max(memory_bytes) AS most FROM fine_tuning_job WHERE base = :base", base=model.name
+        )
+        if row is not None and row["most"]:
+            return int(row["most"])
+        files = await asyncio.to_thread(weight_files, model.source or "")
+        return sum(
+            file.stat().st_size * (PACKED_ROOM if file.suffix == ".gguf" else PLAIN_ROOM) for file in files
+        )
+
+    async def _row(self, row: dict[str, Any]) -> None:
+        """One row of the trainer: told, and paid for as far as can be seen from here."""
+        self._means.servers.taken(self._name)
+        await self._note(row, heard=True)
+        tokens = row["tokens"]
+        try:
+            await self._bill.cover(max(tokens, -(-tokens * row["total_steps"] // max(1, row["step"]))))
+        except _MONEY as error:
+            if not self._bill.covers(tokens):
+                words = _no_money(error)
+                await self._jobs.change(
+                    self._job.id,
+                    ("running",),
+                    "state = 'pausing'",
+                    also=lambda tx: self._tell(tx, words, level="warn"),
+                )
+                self.stop()
+
+    async def _note(self, row: dict[str, Any], *, heard: bool) -> None:
+        """Tell a step, once; a new one shows that the job gets on. `heard`: it has just been trained."""
+        now = self._jobs.clock()
+        figures, message = events.figures_of(row)
+        expected = self._expected_end(row, now, figures) if heard else None
+
+        def work(tx: Transaction) -> None:
+            if events.tell(tx, self._job.id, now, message, figures=figures):
+                self._jobs.move(
+                    tx,
+                    self._job.id,
+                    ("queued", "running", "pausing", "cancelling"),
+                    "tries = 0, expected_end_at = :expected, trained_tokens = :tokens",
+                    expected=expected,
+                    tokens=row["tokens"],
+                )
+
+        await self._jobs.database.write(work)
+
+    def _expected_end(self, row: dict[str, Any], now: int, figures: dict[str, Any]) -> int | None:
+        """By the pace since this attempt's first row; into the figures, too."""
+        if self._began is None:
+            self._began = (now, row["step"])
+        began_at, first = self._began
+        if row["step"] == first:
+            return None
+        left = int((now - began_at) / (row["step"] - first) * (row["total_steps"] - row["step"]))
+        figures |= {"elapsed_s": (now - began_at) // 1000, "remaining_s": left // 1000}
+        return now + left
+
+    async def _end(self, life: Life) -> None:
+        """What the job is after its trainer has ended."""
+        await self._jobs.saw_memory(self._job.id, life.memory_bytes)
+        job = await self._jobs.load(self._job.id)
+        done = life.done["trained_tokens"] if life.done and life.code == 0 else None
+        if job.state == "cancelling":
+            await self.cancelled(job.trained_tokens if done is None else done)
+        elif done is not None and self._folder.has_adapter:
+            await self._catch_up()
+            await self._succeeded(job, done)
+        elif job.state == "pausing":
+            await self.paused()
+        elif life.code == BAD_INPUT:
+            words = life.last_words().replace(f"{self._folder.path}/", "")
+            await self.fail("invalid_training_file", words, param="training_file")
+        elif life.stopped:
+            await self._jobs.change(
+                job.id,
+                ("running",),
+                "state = 'queued', tries = 0",
+                also=lambda tx: self._tell(tx, "interrupted; it goes on from its last checkpoint"),
+            )
+        else:
+            logger.error("the trainer of %s ended with %d: %s", job.id, life.code, life.last_words())
+            await self._again(f"the trainer ended with {life.code}")
+
+    async def _succeeded(self, job: Job, tokens: int) -> None:
+        """The model, its bill and the job's end, all in one transaction."""
+        points = await events.curve(self._jobs.database, job.id)
+        result_id = await write_result(self._means.files, job, points, self._jobs.clock())
+
+        def end(tx: Transaction) -> None:
+            now = self._jobs.clock()
+            name = add_model(tx, job, self._folder, now)
+            if not self._jobs.move(
+                tx,
+                job.id,
+                ("running", "pausing"),
+                "state = 'succeeded', ended_at = :now, expected_end_at = NULL, trained_tokens = :tokens,"
+                f" fine_tuned_model = :model, result_file_id = :result, {_FREE}",
+                now=now,
+                tokens=tokens,
+                model=name,
+                result=result_id,
+            ):
+                raise _Moved
+            self._tell(tx, f"the model {name} is ready; {tokens} tokens were trained")
+
+        try:
+            await self._settle(tokens, end)
+        except _Moved:  # cancelled in the last moment, or taken over by another node
+            await self._means.files.delete(job, result_id)
+            await self.cancelled(tokens)
+        else:
+            await self._means.models.reload()
+
+    async def cancelled(self, tokens: int) -> None:
+        """The end of a job that is being cancelled: what was trained is charged."""
+
+        def end(tx: Transaction) -> None:
+            if not self._jobs.move(
+                tx,
+                self._job.id,
+                ("cancelling",),
+                "state = 'cancelled', ended_at = :now, expected_end_at = NULL, trained_tokens = :tokens,"
+                f" {_FREE}",
+                now=self._jobs.clock(),
+                tokens=tokens,
+            ):
+                raise _Moved
+            self._tell(tx, f"the job was cancelled; {tokens} tokens were trained")
+
+        try:
+            if tokens == 0:
+                await self._jobs.database.write(end, durable=True)
+                return
+            if not self._bill.is_open:
+                await self._bill.open(tokens)
+            await self._settle(tokens, end)
+        except (*_MONEY, DuplicateRequest) as error:  # nothing is handed out, so the bill can wait
+            logger.info("the bill of the cancelled job %s waits: %s", self._job.id, error.message)
+            await self._jobs.release(self._job.id, wait_ms=UNPAID_MS)
+        except _Moved:
+            logger.warning("the job %s went to another node", self._job.id)
+
+    async def _settle(self, tokens: int, end: Callable[[Transaction], None]) -> None:
+        self._means.settled(self._job.base, await self._bill.settle(tokens, end))
+
+    async def paused(self) -> None:
+        await self._jobs.change(
+            self._job.id,
+            ("pausing",),
+            f"state = 'paused', expected_end_at = NULL, {_FREE}",
+            also=lambda tx: self._tell(tx, "the job is paused"),
+        )
+
+    async def fail(self, code: str, message: str, *, param: str | None = None) -> None:
+        """Ended by an error: nothing is charged."""
+        error = {"code": code, "message": message, "param": param}
+        await self._jobs.change(
+            self._job.id,
+            ("validating_files", *_OPEN, "pausing"),
+            f"state = 'failed', ended_at = :now, expected_end_at = NULL, error = :error, {_FREE}",
+            also=lambda tx: self._tell(tx, message, level="error"),
+            now=self._jobs.clock(),
+            error=msgspec.json.encode(error).decode(),
+        )
+
+    async def _unpaid(self, error: OpenGLMError) -> None:
+        """No money to begin ends a job; no money to go on pauses it, so that what was trained is not lost."""
+        if not self._job.trained_tokens:
+            word = "insufficient_quota" if isinstance(error, PaymentRequired) else "budget_exhausted"
+            await self.fail(word, error.message)
+            return
+        await self._jobs.change(
+            self._job.id,
+            _OPEN,
+            f"state = 'paused', expected_end_at = NULL, {_FREE}",
+            also=lambda tx: self._tell(tx, _no_money(error), level="warn"),
+        )
+
+    async def _wait(self, why: str) -> None:
+        """Back into the queue for a while; told once, not at each look."""
+        message = f"the job waits: {why}"
+        seen, _ = await events.page(self._jobs.database, self._job.id, limit=1)
+        if not seen or not seen[0].message.startswith("the job waits"):
+            await self._jobs.change(
+                self._job.id, _OPEN, "state = 'queued'", also=lambda tx: self._tell(tx, message)
+            )
+        await self._jobs.release(self._job.id, wait_ms=WAIT_MS)
+
+    async def _again(self, why: str) -> None:
+        await self._jobs.change(
+            self._job.id,
+            _OPEN,
+            "state = 'queued', expected_end_at = NULL",
+            also=lambda tx: self._tell(tx, f"{why}; it is tried again", level="warn"),
+        )
+        await self._jobs.release(self._job.id, wait_ms=RETRY_MS)
+
+    def _tell(self, tx: Transaction, message: str, *, level: events.Level = "info") -> None:
+        events.tell(tx, self._job.id, self._jobs.clock(), message, level=level)
+
+
+class _Moved(Exception):
+    """The job is not what the transaction was for; nothing of it was written."""
+
+
+def _no_money(error: OpenGLMError) -> str:
+    return f"the job is paused and can be resumed: {error.message}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tomllib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from openglm.asgi.events import Streams
@@ -19,7 +19,7 @@ from openglm.maas.batches import Batches
 from openglm.maas.blobs import open_blobs
 from openglm.maas.database import open_database
 from openglm.maas.files import Files
-from openglm.maas.finetuning import FineTuning
+from openglm.maas.finetuning import TRAINER, FineTuning
 from openglm.maas.gateway.rows import Errands, Vectors
 from openglm.maas.household import Household
 from openglm.maas.identity import Accounts, Audit, Caller, Keys, Oidc, Projects, Sessions
@@ -45,7 +45,7 @@ from openglm.maas.outbound import Fetched, GuardedSession
 from openglm.maas.responses import Responses
 from openglm.maas.search import LocalIndex, Reader, SearchEngine, SearxngEngine
 from openglm.maas.secrets import Secrets
-from openglm.maas.servers import Servers
+from openglm.maas.servers import Command, Servers, serve_command
 from openglm.maas.settings import Settings
 from openglm.maas.tasks import Tasks
 from openglm.maas.upstreams import Channels, Client, Router
@@ -61,8 +61,19 @@ STOP_S = 20.0  # how long bills may still be written after the last request
 class Platform:
     """Handlers take what they need from here. One for each process and data folder."""
 
-    def __init__(self, settings: Settings, *, serves: bool = True, clock: Clock = wall_clock):
-        """`serves`: start the servers of models that have a source; else channels alone answer."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        serves: bool = True,
+        clock: Clock = wall_clock,
+        server: Command = serve_command,
+        trainer: Sequence[str] = TRAINER,
+    ):
+        """`serves`: start the servers of models that have a source; else channels alone answer.
+
+        `server` and `trainer`: the command lines of a model's server and of a training.
+        """
         self.settings = settings
         self._serves = serves
         self.clock = clock
@@ -90,7 +101,9 @@ class Platform:
         self.router = Router(self.client, clock=clock)
         self.models = Models(self.database, clock=clock)
         self.channels = Channels(self.database, self.secrets, self.router, clock=clock)
-        self.servers = Servers(self.models, self.router, self.client, data=settings.data, clock=clock)
+        self.servers = Servers(
+            self.models, self.router, self.client, data=settings.data, clock=clock, command=server
+        )
         self.models.changed = self.servers.offer
         # What else there is
         self.moderation = _moderation(settings)
@@ -138,6 +151,7 @@ class Platform:
             node_id=node_id,
             at_once=settings.trainings_at_once if serves else 0,
             clock=clock,
+            trainer=trainer,
             settled=self.metrics.settled,
         )
         self.request_log = RequestLog(self.database, self.secrets, clock=clock)

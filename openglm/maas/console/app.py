@@ -15,6 +15,7 @@ from openglm.asgi.body import ClientGone, read_body
 from openglm.errors import InvalidRequest, NotFound, OpenGLMError
 from openglm.maas.console import (
     audit,
+    finetuning,
     keys,
     limits,
     money,
@@ -46,6 +47,7 @@ _TAGS = [
         ("keys", "API keys: the secret is shown once, when the key is made."),
         ("money", "Wallet, budgets, plans, invoices. Amounts are exact decimals of the currency, as text."),
         ("usage", "What was used and what it cost, in sums and down to single requests."),
+        ("fine-tuning", "Jobs that train private models, with their curves; and those models."),
         ("audit", "Who did what."),
         ("people", "For operators: all users and organisations."),
         ("serving", "For operators: models, channels, servers."),
@@ -98,7 +100,7 @@ def create_console(platform: Platform) -> ASGIApp:
         root_path_in_servers=False,
     )
     app.state.platform = platform
-    for part in (session, orgs, keys, money, usage, requests, audit, people, serving, limits):
+    for part in (session, orgs, keys, money, usage, requests, finetuning, audit, people, serving, limits):
         app.include_router(part.router)
     app.add_api_route("/docs", _docs, include_in_schema=False, response_class=HTMLResponse)
     app.add_exception_handler(OpenGLMError, _explained)

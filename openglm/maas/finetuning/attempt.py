@@ -252,7 +252,10 @@ class Attempt:
             await self.paused()
         elif life.code == BAD_INPUT:
             words = life.last_words().replace(f"{self._folder.path}/", "")
-            await self.fail("invalid_training_file", words, param="training_file")
+            if self._folder.training.name in words:
+                await self.fail("invalid_training_file", words, param="training_file")
+            else:
+                await self.fail("training_refused", words)
         elif life.stopped:
             await self._jobs.change(
                 job.id,

@@ -114,6 +114,17 @@ async def page(
     return [_event(row) for row in rows[:limit]], len(rows) > limit
 
 
+async def messages(database: Database, job_id: str, *, limit: int) -> list[Event]:
+    """Events without figures, newest first."""
+    rows = await database.read(
+        "SELECT * FROM fine_tuning_event WHERE job_id = :job AND step IS NULL"
+        " ORDER BY number DESC LIMIT :most",
+        job=job_id,
+        most=limit,
+    )
+    return [_event(row) for row in rows]
+
+
 async def curve(database: Database, job_id: str) -> list[dict[str, Any]]:
     """The figures of all steps that were logged, in order."""
     rows = await database.read(

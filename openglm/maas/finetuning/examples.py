@@ -1,7 +1,8 @@
 """Reading a training file: JSON lines of conversations, every one checked before a job may cost anything.
 
-A line is `{"messages": [...], "tools": [...]}`, spelled as in a chat request, and ends with what the model is
-to learn to say. What a line may not hold is refused rather than left out, because it would be missed.
+A line is `{"messages": [...], "tools": [...]}`, spelled as in a chat request, and ends with the assistant's
+word; `"weight": 0` in one of its messages says that this one is read, not learned. What a line may not hold is
+refused rather than left out, because it would be missed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from openglm.dialects.fields import Fields, parse_object
-from openglm.dialects.openai.turns import read_messages, read_tools
+from openglm.dialects.openai.turns import MAX_MESSAGES, read_messages, read_tools
 from openglm.errors import InvalidRequest
 from openglm.messages import ImagePart, Message
 
@@ -117,9 +118,6 @@ def _check_turns(fields: Fields, messages: tuple[Message, ...]) -> None:
         if message.role == "tool" and not called:
             raise InvalidRequest(f"{where} answers a tool call, but no message before it makes one")
         called = called or bool(message.tool_calls)
-    for at, raw in enumerate(fields.raw("messages")):
-        if raw.get("weight") not in (None, 1):
-            raise InvalidRequest(f"messages[{at}].weight must be 1: every answer of an example is learned")
     last = messages[-1]
     if last.role != "assistant":
         raise InvalidRequest(f"the last message must be the assistant's, got one of {last.role}")
@@ -127,6 +125,14 @@ def _check_turns(fields: Fields, messages: tuple[Message, ...]) -> None:
         raise InvalidRequest("the last message says nothing and calls no tool")
     if len(messages) < 2:
         raise InvalidRequest("an example needs a message that the assistant answers")
+    learned = False
+    for message, raw in zip(messages, fields.objects("messages", MAX_MESSAGES), strict=True):
+        weight = raw.integer("weight", 0, 1)
+        if weight is not None and message.role != "assistant":
+            raise raw.wrong("weight", "left out: only the assistant's messages are learned")
+        learned = learned or (message.role == "assistant" and weight != 0)
+    if not learned:
+        raise InvalidRequest("no message is learned: each of the assistant's has weight 0")
 
 
 async def read_examples(reader: ExampleReader, chunks: AsyncIterator[bytes]) -> None:

@@ -218,10 +218,14 @@ class FineTuning:
                 await self._models.reload()
                 return
 
-    async def events(
+    async def event_page(
         self, job: Job, *, limit: int = 20, after: str | None = None
     ) -> tuple[Sequence[events.Event], bool]:
         return await events.page(self._database, job.id, limit=limit, after=after)
+
+    async def messages(self, job: Job, *, limit: int) -> Sequence[events.Event]:
+        """What the job told in words, newest first."""
+        return await events.messages(self._database, job.id, limit=limit)
 
     async def curve(self, job: Job) -> Sequence[dict[str, Any]]:
         """The figures of every step that was logged."""

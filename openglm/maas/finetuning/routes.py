@@ -92,7 +92,7 @@ class Handlers:
 
     async def events(self, request: Request) -> Response:
         job, query = await self._job(request, await self._caller(request)), request.query_params
-        found, more = await self._jobs.events(
+        found, more = await self._jobs.event_page(
             job, limit=whole(query.get("limit"), 20, "limit"), after=query.get("after")
         )
         openai = self._dialect == "openai"

@@ -115,7 +115,7 @@ class Bench:
         return await tuning.get("org_a", job.id)
 
     async def told(self, tuning: FineTuning, job: Job) -> list[str]:
-        found, _ = await tuning.events(job, limit=100)
+        found, _ = await tuning.event_page(job, limit=100)
         return [event.message for event in reversed(found) if not event.figures]
 
     async def spent(self) -> int:

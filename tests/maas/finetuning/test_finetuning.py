@@ -82,10 +82,10 @@ def test_every_step_is_a_point_of_the_curve_and_a_line_of_the_result_file(bench:
         (checkpoint,) = job.checkpoints(curve[-1])
         assert checkpoint["step_number"] == 9
         assert checkpoint["metrics"]["train_loss"] == pytest.approx(4 / 9)
-        found, more = await tuning.events(job, limit=3)
+        found, more = await tuning.event_page(job, limit=3)
         assert more
         assert [event.number for event in found] == sorted((event.number for event in found), reverse=True)
-        older, _ = await tuning.events(job, limit=100, after=found[-1].id)
+        older, _ = await tuning.event_page(job, limit=100, after=found[-1].id)
         assert older[0].number == found[-1].number - 1
         assert (await bench.told(tuning, job))[:3] == [
             "the job was created; its files are checked",
@@ -162,7 +162,13 @@ BAD = [
         b"",
         b'{"messages": [{"role": "user", "content": "a"},'
         b' {"role": "assistant", "content": "b", "weight": 0}]}\n',
-        "messages[1].weight must be 1",
+        "no message is learned",
+    ),
+    (
+        b"",
+        b'{"messages": [{"role": "user", "content": "a", "weight": 1},'
+        b' {"role": "assistant", "content": "b"}]}\n',
+        "messages[0].weight must be left out",
     ),
     (b"\xef\xbb\xbf", b'{"messages": "\xff"}\n', "must be UTF-8"),
 ]

@@ -19,12 +19,14 @@ from openglm.asgi import Running
 from openglm.asgi.events import EventStream
 from openglm.maas.gateway import create_app
 from openglm.maas.limits import Rule
+from openglm.maas.models import Model
 from openglm.maas.outbound import GuardedSession
 from openglm.maas.platform import Platform
 from openglm.maas.search import Document
 from openglm.maas.settings import Settings
 from openglm.maas.upstreams import Channel
 from tests.maas.fake_upstream import FakeUpstream
+from tests.maas.finetuning.programs import TRAINER, serve
 from tests.sdk.table import World, until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -82,7 +84,8 @@ class Town:
 
 @pytest.fixture(scope="session")
 def town(tmp_path_factory) -> Iterator[Town]:
-    platform = Platform(Settings(data=tmp_path_factory.mktemp("town")), serves=False)
+    settings = Settings(data=tmp_path_factory.mktemp("town"))
+    platform = Platform(settings, server=serve, trainer=TRAINER)
     platform._web = GuardedSession(allow_private=True, resolve=_here)  # where the reader's page is
     owner_id = asyncio.run(_furnish(platform))
     with FakeUpstream() as upstream, _served(PAGE) as page, pytest.MonkeyPatch.context() as patch:
@@ -99,6 +102,8 @@ async def _here(host: str, port: int) -> Sequence[str]:
 
 async def _furnish(platform: Platform) -> str:
     await platform.prices.set_per_million("*", uncached="1", output="4", per_call="0.01")
+    await platform.prices.set_per_million("tiny", uncached="1", output="4", training="10")
+    await platform.models.put(Model("tiny", source="/no/such/model"))
     await platform.limits.rules.put(Rule(tier="limited", rpm=1))
     await platform.search.add([Document("https://a.example/tides", "Tides", "The moon makes the tides.")])
     return (await platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann")).user.id

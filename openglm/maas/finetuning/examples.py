@@ -1,8 +1,8 @@
 """Reading a training file: JSON lines of conversations, every one checked before a job may cost anything.
 
 A line is `{"messages": [...], "tools": [...]}`, spelled as in a chat request, and ends with the assistant's
-word; `"weight": 0` in one of its messages says that this one is read, not learned. What a line may not hold is
-refused rather than left out, because it would be missed.
+word; `"weight": 0` in one of its messages says that this one is read, not learned. What a line may not hold
+is refused rather than left out, because it would be missed.
 """
 
 from __future__ import annotations

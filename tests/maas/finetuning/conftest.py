@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +21,8 @@ from openglm.maas.models import Model, Models
 from openglm.maas.money import Billing, Plans, Prices, Wallet
 from openglm.maas.servers import Servers
 from openglm.maas.upstreams import Client, Router
+from tests.maas.finetuning.programs import TRAINER
 
-TRAINER = Path(__file__).with_name("trainer.py")
 YUAN = 10**9
 EACH = 100  # tokens of a step
 
@@ -79,7 +78,7 @@ class Bench:
             data=self.data,
             node_id=node,
             clock=self.clock,
-            trainer=(sys.executable, str(TRAINER), *words),
+            trainer=(*TRAINER, *words),
             **more,
         )
 

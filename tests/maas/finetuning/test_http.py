@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,18 +22,12 @@ from openglm.maas.models import Model
 from openglm.maas.platform import Platform
 from openglm.maas.settings import Settings
 from tests.maas.console.conftest import Browser
-from tests.maas.finetuning.conftest import TRAINER
+from tests.maas.finetuning.programs import TRAINER, serve
 from tests.maas.money.conftest import audited
 
-SERVER = Path(__file__).with_name("model_server.py")
 PASSWORD = "a long and odd passphrase"
 START = 10 * 10**9
 ZHIPU = "/api/paas/v4"
-
-
-def serve(model: Model, socket: Path, adapters: dict[str, Path]) -> tuple[str, ...]:
-    loras = [word for name, folder in adapters.items() for word in ("--lora", f"{name}={folder}")]
-    return (sys.executable, str(SERVER), "tiny", "--name", model.name, "--uds", str(socket), *loras)
 
 
 @dataclass
@@ -89,8 +82,7 @@ def until(condition: Callable[[], Any]) -> Any:
 def street(database_url: str, tmp_path: Path) -> Iterator[Street]:
     settings = Settings(data=tmp_path, database_url=database_url)
     gate = tmp_path / "gate"
-    trainer = (sys.executable, str(TRAINER), "--gate", str(gate))
-    platform = Platform(settings, server=serve, trainer=trainer)
+    platform = Platform(settings, server=serve, trainer=(*TRAINER, "--gate", str(gate)))
 
     async def furnish() -> list[str]:
         await platform.models.put(Model("tiny", source="/no/such/model"))

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 NICENESS = 10
 STOPPED = 128 + signal.SIGTERM  # the exit code of a trainer that stopped in order
-LOOK_EVERY_S = 1.0  # at the memory that it takes
+LOOK_EVERY_S = 1.0  # at the memory that it takes, and at each row
 KEPT_LINES = 40
 LINE_BYTES = 1 << 20
 
@@ -93,7 +93,11 @@ class Trainer:
         assert child.stderr is not None
         said: deque[str] = deque(maxlen=KEPT_LINES)
         done: dict[str, Any] | None = None
-        log = self._folder / "log"
+        memory, log = 0, self._folder / "log"
+
+        def look() -> None:
+            nonlocal memory
+            memory = max(memory, memory_of(child.pid))
 
         async def rows(pipe: asyncio.StreamReader) -> None:
             nonlocal done
@@ -104,6 +108,7 @@ class Trainer:
                 elif row.get("status") == "done":
                     done = row
                 elif "step" in row:
+                    look()
                     await on_row(row)
 
         async def words(pipe: asyncio.StreamReader) -> None:
@@ -115,12 +120,9 @@ class Trainer:
             said.append(text)
             await asyncio.to_thread(append_line, log, text)
 
-        memory = 0
-
         async def watch() -> None:
-            nonlocal memory
             while True:
-                memory = max(memory, memory_of(child.pid))
+                look()
                 await asyncio.sleep(LOOK_EVERY_S)
 
         async with asyncio.TaskGroup() as group:

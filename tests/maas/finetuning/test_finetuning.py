@@ -428,7 +428,7 @@ def test_a_deaf_trainer_is_killed_and_its_job_still_cancelled(bench: Bench):
 
 def test_a_job_waits_for_memory_and_idle_models_give_way(bench: Bench):
     async def go():
-        tuning = bench.tuning()
+        tuning = bench.gated()
         job = await bench.create(tuning, hyperparameters=THREE_EPOCHS)
         bench.free = -1
         await tuning.worker.run_pending()
@@ -439,9 +439,12 @@ def test_a_job_waits_for_memory_and_idle_models_give_way(bench: Bench):
         assert [message for message in told if "needs" in message] == [told[-1]]
         assert told[-1].startswith("the job waits: the training ftjob_")
         bench.free, bench.now = 1 << 40, bench.now + 60_000
-        await tuning.worker.run_pending()
-        done = await bench.job(tuning, job)
-        assert done.state == "succeeded"
+        bench.open_gate(1)
+        working = asyncio.create_task(tuning.worker.run_pending())
+        await bench.until(lambda: trained(bench, job.id) == EACH)
+        bench.open_gate()
+        await working
+        assert (await bench.job(tuning, job)).state == "succeeded"
         (row,) = bench.rows("SELECT memory_bytes FROM fine_tuning_job")
         assert row["memory_bytes"] > 1 << 20  # seen, for the next training's sake
 

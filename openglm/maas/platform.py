@@ -150,6 +150,7 @@ class Platform:
             data=settings.data,
             node_id=node_id,
             at_once=settings.trainings_at_once if serves else 0,
+            offered=serves,
             clock=clock,
             trainer=trainer,
             settled=self.metrics.settled,

@@ -37,7 +37,7 @@ class Settings:
     public_url: str = ""  # where browsers see the platform, https://glm.example.org; default: as they ask
     oidc: tuple[Provider, ...] = ()  # [oidc.NAME] tables: who else may say who somebody is
     payment_secret: str = ""  # signs the notices of the payment adapter "manual"; default: none is taken
-    trainings_at_once: int = 1  # fine-tuning jobs that train side by side here; 0: fine-tuning is not offered
+    trainings_at_once: int = 1  # fine-tuning jobs that train side by side on this node
     search_url: str = ""  # of a SearXNG; default: the index in the data folder
 
     @property

@@ -59,6 +59,9 @@ class Town:
         platform = self.platform
         rich, limited = await self._account(sdk, yuan=10), await self._account(sdk, yuan=10)
         poor, planned = await self._account(sdk), await self._account(sdk)
+        tuner = await self._account(sdk, yuan=10)
+        # Its owner's alone: agents of the other accounts need not choose between models.
+        await platform.models.put(Model(f"tiny-{sdk}", source="/no/such/model", owner_org=tuner))
         await platform.accounts.set_tier(limited, "limited")
         await platform.plans.subscribe(planned, "pro", idempotency_key="plan")
         return World(
@@ -69,6 +72,7 @@ class Town:
             narrow_key=await self._key(rich, models=["other"]),
             limited_key=await self._key(limited),
             plan_key=await self._key(planned),
+            tuning_key=await self._key(tuner),
         )
 
     async def _account(self, name: str, *, yuan: int = 0) -> str:
@@ -101,9 +105,7 @@ async def _here(host: str, port: int) -> Sequence[str]:
 
 
 async def _furnish(platform: Platform) -> str:
-    await platform.prices.set_per_million("*", uncached="1", output="4", per_call="0.01")
-    await platform.prices.set_per_million("tiny", uncached="1", output="4", training="10")
-    await platform.models.put(Model("tiny", source="/no/such/model"))
+    await platform.prices.set_per_million("*", uncached="1", output="4", per_call="0.01", training="10")
     await platform.limits.rules.put(Rule(tier="limited", rpm=1))
     await platform.search.add([Document("https://a.example/tides", "Tides", "The moon makes the tides.")])
     return (await platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann")).user.id

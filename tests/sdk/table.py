@@ -25,6 +25,7 @@ class World:
     narrow_key: str  # of the first account, for a model that is not there
     limited_key: str  # one request a minute
     plan_key: str  # a coding plan and no money
+    tuning_key: str  # money, and a model of its own that can be fine-tuned: tiny-SDK
 
 
 Check = Callable[[Any], None]  # takes the SDK's `Tools`, as its own driver makes them

@@ -40,8 +40,7 @@ def test_the_table_names_every_method_that_the_sdk_has_and_no_other(driven, sdk)
 def test_what_an_sdk_used_is_billed_and_what_was_refused_is_not(town, driven, sdk):
     world = driven(SDKS[sdk], sdk).world
     bill = town.bill(world.key)
-    trained = {"training"} if sdk == "zhipuai" else set()
-    assert {row["kind"] for row in bill} == {"chat", "embedding", "image", "tool"} | trained
+    assert {row["kind"] for row in bill} == {"chat", "embedding", "image", "tool"}
     told = town.upstream.billed
     answered = {row["request_id"]: row for row in bill if row["request_id"] in told}
     assert len(answered) > 20
@@ -50,3 +49,5 @@ def test_what_an_sdk_used_is_billed_and_what_was_refused_is_not(town, driven, sd
     assert [row["is_plan"] for row in town.bill(world.plan_key)] == [1]
     assert len(town.bill(world.limited_key)) == 1
     assert town.bill(world.poor_key) == town.bill(world.narrow_key) == []
+    tuned = [row["kind"] for row in town.bill(world.tuning_key)]
+    assert tuned == (["training", "chat"] if sdk == "zhipuai" else [])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from tests.sdk.table import until
 from tests.sdk.zhipu import Sdk, ask, zhipuai
 
 
-def training_file(sdk: Sdk) -> str:
+MODEL = "tiny-zhipuai"
+
+
+def training_file(client: Any) -> str:
     turns = [{"role": "user", "content": "潮水?"}, {"role": "assistant", "content": "一天两次。"}]
     line = json.dumps({"messages": turns}, ensure_ascii=False).encode() + b"\n"
-    return sdk.client.files.create(file=("training.jsonl", line * 12), purpose="fine-tune").id
+    return client.files.create(file=("training.jsonl", line * 12), purpose="fine-tune").id
 
 
 @zhipuai.works(
@@ -23,15 +27,16 @@ def training_file(sdk: Sdk) -> str:
     "fine_tuning.models.delete",
 )
 def a_job_is_followed_to_a_model_that_answers_and_both_are_deleted(sdk: Sdk) -> None:
-    jobs = sdk.client.fine_tuning.jobs
+    client = sdk.open(key=sdk.world.tuning_key)
+    jobs = client.fine_tuning.jobs
     made = jobs.create(
-        model="tiny",
-        training_file=training_file(sdk),
+        model=MODEL,
+        training_file=training_file(client),
         hyperparameters={"n_epochs": 2, "batch_size": "auto", "learning_rate_multiplier": "auto"},
         suffix="tides",
         request_id="tune-1",
     )
-    assert (made.request_id, made.model, made.status) == ("tune-1", "tiny", "validating_files")
+    assert (made.request_id, made.model, made.status) == ("tune-1", MODEL, "validating_files")
 
     def ended():
         found = jobs.retrieve(made.id)
@@ -45,21 +50,22 @@ def a_job_is_followed_to_a_model_that_answers_and_both_are_deleted(sdk: Sdk) -> 
     assert (last.current_steps, last.total_steps, last.trained_tokens) == (24, 24, 2400)
     assert last.loss > 0
     assert events.has_more
-    answer = sdk.client.chat.completions.create(model=done.fine_tuned_model, messages=ask("hello"))
+    answer = client.chat.completions.create(model=done.fine_tuned_model, messages=ask("hello"))
     assert answer.choices[0].message.content.startswith(done.fine_tuned_model)
     assert jobs.delete(made.id).id == made.id
     with sdk.raises("APIStatusError", "404"):
         jobs.retrieve(made.id)
-    gone = sdk.client.fine_tuning.models.delete(done.fine_tuned_model)
+    gone = client.fine_tuning.models.delete(done.fine_tuned_model)
     assert (gone.model_name, gone.delete_status) == (done.fine_tuned_model, "deleted")
     with sdk.raises("APIRequestFailedError", "1211"):
-        sdk.client.chat.completions.create(model=done.fine_tuned_model, messages=ask("hello"))
+        client.chat.completions.create(model=done.fine_tuned_model, messages=ask("hello"))
 
 
 @zhipuai.works("fine_tuning.jobs.cancel")
 def what_has_ended_cannot_be_cancelled_and_what_is_not_there_is_not_found(sdk: Sdk) -> None:
-    jobs = sdk.client.fine_tuning.jobs
-    made = jobs.create(model="tiny", training_file=training_file(sdk))
+    client = sdk.open(key=sdk.world.tuning_key)
+    jobs = client.fine_tuning.jobs
+    made = jobs.create(model=MODEL, training_file=training_file(client))
     cancelled = jobs.cancel(made.id)
     assert cancelled.status == "cancelled"
     until(lambda: jobs.retrieve(made.id).finished_at)
@@ -67,4 +73,4 @@ def what_has_ended_cannot_be_cancelled_and_what_is_not_there_is_not_found(sdk: S
     with sdk.raises("APIStatusError", "404"):
         jobs.cancel(made.id)
     with sdk.raises("APIRequestFailedError", "1214"):
-        jobs.create(model="tiny", training_file=training_file(sdk), suffix="a:b")
+        jobs.create(model=MODEL, training_file=training_file(client), suffix="a:b")

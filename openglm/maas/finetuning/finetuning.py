@@ -51,7 +51,10 @@ class Move:
 
 
 class FineTuning:
-    """`start` begins the work, if this machine trains at all."""
+    """`start` begins the work, if this node trains at all.
+
+    `at_once`: trainings side by side here; 0 leaves them to other nodes. `offered` False takes no jobs in.
+    """
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class FineTuning:
         data: Path,
         node_id: str,
         at_once: int = 1,
+        offered: bool = True,
         clock: Clock = wall_clock,
         trainer: Sequence[str] = TRAINER,
         stop_s: float = STOP_S,
@@ -76,6 +80,7 @@ class FineTuning:
         self._models = models
         self._clock = clock
         self._at_once = at_once
+        self._offered = offered
         jobs = Jobs(database, node_id=node_id, clock=clock)
         means = Means(jobs, files, billing, models, servers, trainer, stop_s, settled)
         self.worker = Worker(means, data=data, at_once=at_once)
@@ -91,8 +96,8 @@ class FineTuning:
         self, caller: Caller, wanted: Wanted, *, dialect: Dialect = "openai", actor: Actor
     ) -> Job:
         """Take a job in. Its files are checked whole before it is queued."""
-        if not self._at_once:
-            raise NotOffered("fine-tuning is switched off on this platform")
+        if not self._offered:
+            raise NotOffered("this platform serves no model of its own that could be fine-tuned")
         base = await self._base(caller, wanted)
         now = self._clock()
         job_id = new_id("ftjob", now)

@@ -155,6 +155,8 @@ def test_somebody_elses_ids_are_not_found_on_any_route(town, ann, bob):
         "subscription_id": "sub_x",
         "month": "2026-01",
         "request_id": "req_x",
+        "job_id": "ftjob_x",
+        "name": "ft:glm:x:0123abcd",
     }
     document = bob.get("openapi.json").json()
     asked = 0

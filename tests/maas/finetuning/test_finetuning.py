@@ -225,7 +225,7 @@ def test_what_cannot_be_trained_is_refused_by_name(bench: Bench):
         with pytest.raises(ModelNotFound):
             await bench.create(tuning, model="hers")
         with pytest.raises(NotOffered):
-            await bench.create(bench.tuning(at_once=0))
+            await bench.create(bench.tuning(offered=False))
         assert bench.rows("SELECT * FROM fine_tuning_job") == []
 
     asyncio.run(go())

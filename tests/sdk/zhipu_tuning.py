@@ -8,7 +8,6 @@ from typing import Any
 from tests.sdk.table import until
 from tests.sdk.zhipu import Sdk, ask, zhipuai
 
-
 MODEL = "tiny-zhipuai"
 
 

@@ -40,6 +40,7 @@ def up(
     """
     from openglm import logs
     from openglm.asgi import open_socket, run
+    from openglm.maas import folder_lock
     from openglm.maas.gateway import create_app
     from openglm.maas.platform import Platform
     from openglm.maas.settings import read_settings
@@ -47,6 +48,7 @@ def up(
     logs.to_stderr(requests=access_log)
     open_socket(address.host, address.port, None).close()  # a taken port is known before anything is made
     settings = read_settings(data)
+    folder_lock.take(settings.data)  # until this process ends
     platform = Platform(settings, serves=not no_model)
     failure: list[OpenGLMError] = []
     say(f"data     {settings.data}")

@@ -1,7 +1,7 @@
 """What an operator decides: flags and environment first, then `platform.toml` in the data folder.
 
 An unknown key is an error that names the nearest one. Secrets stand in the environment or in files of their
-own, never in this one.
+own: one in `platform.toml` is an error, and none is shown by `repr`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,20 +23,29 @@ MOST_TRAININGS = 64
 _KINDS: dict[str, type] = {"bool": bool, "int": int}
 
 
+VARIABLES = {
+    "database_url": "OPENGLM_DATABASE_URL",
+    "blobs_url": "OPENGLM_BLOBS_URL",
+    "metrics_token": "OPENGLM_METRICS_TOKEN",
+    "public_url": "OPENGLM_PUBLIC_URL",
+    "payment_secret": "OPENGLM_PAYMENT_SECRET",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One platform's settings. `data` is the folder that holds everything that a backup must keep."""
 
     data: Path
-    database_url: str = ""  # default: SQLite in the data folder
-    blobs_url: str = ""  # default: a folder beside it; s3://bucket/prefix
+    database_url: str = field(default="", repr=False)  # default: SQLite in the data folder
+    blobs_url: str = field(default="", repr=False)  # default: a folder beside it; s3://bucket/prefix
     currency: str = "CNY"  # of the wallet and of all prices
     sign_up: Literal["open", "invitation", "closed"] = "open"  # the first user always can
     jwt_keys: bool = True  # Zhipu's signed tokens beside raw keys
-    metrics_token: str = ""  # lets Prometheus read /metrics from elsewhere; from this machine it needs none
+    metrics_token: str = field(default="", repr=False)  # lets Prometheus in from elsewhere than this machine
     public_url: str = ""  # where browsers see the platform, https://glm.example.org; default: as they ask
     oidc: tuple[Provider, ...] = ()  # [oidc.NAME] tables: who else may say who somebody is
-    payment_secret: str = ""  # signs the notices of the payment adapter "manual"; default: none is taken
+    payment_secret: str = field(default="", repr=False)  # signs notices of the adapter "manual"; "": none
     trainings_at_once: int = 1  # fine-tuning jobs that train side by side on this node
     search_url: str = ""  # of a SearXNG; default: the index in the data folder
 
@@ -66,13 +75,7 @@ def read_settings(data: Path | None = None) -> Settings:
             f"cannot use {folder} as the data folder: {error.strerror}", hint="name another one with --data"
         ) from error
     given = _file(folder / "platform.toml")
-    for name, variable in (
-        ("database_url", "OPENGLM_DATABASE_URL"),
-        ("blobs_url", "OPENGLM_BLOBS_URL"),
-        ("metrics_token", "OPENGLM_METRICS_TOKEN"),
-        ("public_url", "OPENGLM_PUBLIC_URL"),
-        ("payment_secret", "OPENGLM_PAYMENT_SECRET"),
-    ):
+    for name, variable in VARIABLES.items():
         if value := os.environ.get(variable):
             given[name] = value
     settings = Settings(data=folder, **given)
@@ -103,6 +106,13 @@ def _file(path: Path) -> dict[str, Any]:
         kind = _KINDS.get(str(known[name].type), str)
         if type(value) is not kind:
             raise OpenGLMError(f"{path}: {name} must be a {kind.__name__}, got {value!r}")
+        if name in ("metrics_token", "payment_secret") or (
+            name in ("database_url", "blobs_url") and urlsplit(str(value)).password
+        ):
+            raise OpenGLMError(
+                f"{path}: {name} holds a secret, which must not stand in this file",
+                hint=f"set {VARIABLES[name]} in the environment",
+            )
     if "oidc" in data:
         data["oidc"] = _providers(path, data["oidc"])
     return data

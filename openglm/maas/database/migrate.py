@@ -2,7 +2,8 @@
 
 A migration is a file `migrations/NNNN_name.sql`. Statements end with a semicolon at the end of a line; a
 statement that only one database understands stands between `-- sqlite` or `-- postgres` and `-- both`.
-They are append-only: what has run anywhere is never edited.
+They are append-only: what has run anywhere is never edited. Numbers order, they do not count: gaps mean
+nothing, and one that arrives after higher ones runs when it arrives, so it may build on lower ones alone.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ from typing import IO, Any
 from openglm import __version__
 from openglm.errors import OpenGLMError
 from openglm.maas.database.migrate import FOLDER as MIGRATIONS
+from openglm.maas.folder_lock import NAME as LOCK
+from openglm.runtime import cache_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -138,12 +140,13 @@ def _write(database_url: str, data: Path, draft: Path, scratch: Path) -> Manifes
 
 
 def _files(data: Path) -> Iterator[Path]:
-    """Plain files, in order; sockets, links and what stands beside a SQLite file are left out."""
+    """Plain files in order; no links, sockets, lock, cache, nor what stands beside a SQLite file."""
+    cache = cache_folder().absolute()
     for folder, folders, names in os.walk(data):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if Path(folder, name) != cache)
         for name in sorted(names):
             path = Path(folder, name)
-            if path.is_symlink() or not path.is_file():
+            if path.is_symlink() or not path.is_file() or path == data / LOCK:
                 continue
             stem = next((name.removesuffix(end) for end in _BESIDE_SQLITE if name.endswith(end)), None)
             if stem is None or not path.with_name(stem).exists():

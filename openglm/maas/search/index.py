@@ -38,6 +38,7 @@ class LocalIndex:
     def __init__(self, path: Path, clock: Clock = wall_clock):
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, check_same_thread=False)
+        path.chmod(0o600)
         self._lock = threading.Lock()
         self._clock = clock
         self._connection.executescript(

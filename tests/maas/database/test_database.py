@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from openglm.errors import InvalidRequest, OpenGLMError, Overloaded
 from openglm.maas.database import Database, Transaction, open_database
 from openglm.maas.database.connection import percent, statements
-from openglm.maas.database.migrate import for_kind, migrate
+from openglm.maas.database.migrate import FOLDER, for_kind, migrate
 
 
 @pytest.fixture
@@ -123,6 +124,22 @@ def test_migrations_run_once_and_a_newer_database_is_refused(database, tmp_path)
     assert migrate(database, folder) == []
     with pytest.raises(OpenGLMError, match="newer version"):
         migrate(database)
+
+
+def test_gaps_in_the_numbers_mean_nothing_and_a_late_lower_number_runs_when_it_comes(database, tmp_path):
+    folder = tmp_path / "migrations"
+    shutil.copytree(FOLDER, folder)
+    (folder / "9003_later.sql").write_text("CREATE TABLE later (x BIGINT);\n")
+    assert migrate(database, folder) == ["9003_later"]
+    (folder / "9001_late.sql").write_text("CREATE TABLE late (x BIGINT);\n")
+    assert migrate(database, folder) == ["9001_late"]
+    assert migrate(database, folder) == []
+    assert database.read_now("SELECT * FROM late") == database.read_now("SELECT * FROM later") == []
+
+
+def test_no_two_migrations_have_one_number():
+    numbers = [path.name.partition("_")[0] for path in FOLDER.glob("*.sql")]
+    assert len(set(numbers)) == len(numbers)
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(database, tmp_path):

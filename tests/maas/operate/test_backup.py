@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import sqlite3
 import tarfile
@@ -17,6 +18,7 @@ import pytest
 
 from openglm.cli import run
 from openglm.errors import OpenGLMError
+from openglm.maas import folder_lock
 from openglm.maas.database import open_database
 from openglm.maas.operate.backup import MANIFEST, backup, restore
 from openglm.maas.secrets import Secrets
@@ -61,6 +63,19 @@ def test_a_restored_folder_holds_every_row_and_file_and_the_key(data: Path, tmp_
     assert [row["name"] for row in database.read_now("SELECT name FROM org")] == ["acme"]
     database.close()
     assert (tmp_path / "a.tar").stat().st_mode & 0o777 == 0o600
+
+
+def test_weights_and_the_lock_are_not_carried_even_where_the_cache_lies_in_the_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENGLM_CACHE", str(data / "cache"))
+    (data / "cache" / "hub").mkdir(parents=True)
+    (data / "cache" / "hub" / "weights.gguf").write_bytes(b"x" * 100_000)
+    held = folder_lock.take(data)
+    manifest = backup(url_of(data), data, tmp_path / "a.tar")
+    os.close(held)
+    assert "openglm.db" in manifest.files
+    assert not [name for name in manifest.files if "cache" in name or name == "lock"]
 
 
 def test_a_backup_taken_during_writes_is_one_moment(data: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from openglm.asgi.body import ClientGone
 from openglm.errors import InvalidRequest, RequestTooLarge
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ async def read_uploads(
     request: Request, max_bytes: int, *, most: int, names: tuple[str, ...] = ("files", "file")
 ) -> AsyncIterator[list[Upload]]:
     """One to `most` files under one of the names, of `max_bytes` together; spooled files go at the end."""
-    from starlette.datastructures import UploadFile
+    from starlette.datastructures import Headers, UploadFile
     from starlette.formparsers import MultiPartException, MultiPartParser
 
     kind = request.headers.get("content-type", "")
@@ -56,8 +58,10 @@ async def read_uploads(
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
         raise too_large(max_bytes)
+    # Names in forms are UTF-8 (RFC 7578); what charset a client named would be looked up among all codecs.
+    boundary = re.sub(r"(?i);\s*charset\s*=[^;]*", "", kind)
     parser = MultiPartParser(
-        request.headers,
+        Headers({"content-type": boundary}),
         _bounded(request, limit, max_bytes),
         max_files=most,
         max_fields=MAX_FIELDS,
@@ -82,12 +86,17 @@ async def read_uploads(
 
 
 async def _bounded(request: Request, limit: int, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    from starlette.requests import ClientDisconnect
+
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise too_large(max_bytes)
-        yield chunk
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise too_large(max_bytes)
+            yield chunk
+    except ClientDisconnect:
+        raise ClientGone from None
 
 
 def too_large(max_bytes: int) -> RequestTooLarge:

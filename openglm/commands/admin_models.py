@@ -31,6 +31,9 @@ def add_channel(
         Literal["cancel", "drain", "abort"],
         Parameter(help="when a client leaves: cancel for our own servers, else abort or drain"),
     ] = "abort",
+    extensions: Annotated[
+        bool, Parameter(help="--no-extensions: a service that refuses what OpenAI does not document")
+    ] = True,
     office: Office = Office(),
 ) -> None:
     """Add a channel, or change the one of that id. A running platform follows within seconds."""
@@ -46,6 +49,7 @@ def add_channel(
         weight=weight,
         priority=priority,
         max_in_flight=max_in_flight,
+        extensions=extensions,
     )
     office.run(lambda platform: platform.channels.put(made))
     office.say({"channel": made.id, "address": made.base_url, "models": ", ".join(made.models)})

@@ -114,6 +114,33 @@ def test_what_the_caller_did_not_choose_is_not_sent():
     assert not {"temperature", "max_tokens", "seed", "stop"} & body.keys()
 
 
+def test_a_service_without_extensions_is_asked_in_openais_words_alone():
+    body = {
+        "model": "m",
+        "messages": [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": "y", "reasoning_content": "hm"},
+            {"role": "user", "content": "z"},
+        ],
+        "temperature": 0.5,
+        "max_tokens": 3,
+        "thinking": {"type": "enabled"},
+        "cache_salt": "s",
+    }
+    request = openai.decode_chat(json.dumps(body).encode())
+    asked = json.loads(chat_body(request, "wire", extensions=False))
+    assert asked.keys() == {"model", "messages", "stream", "stream_options", "temperature", "max_tokens"}
+    assert asked["stream_options"] == {"include_usage": True}
+    assert "reasoning_content" not in asked["messages"][1]
+    for extra in ({"top_k": 4}, {"response_format": {"type": "regex", "regex": "a"}}):
+        foreign = openai.decode_chat(json.dumps({**body, **extra}).encode())
+        with pytest.raises(InvalidRequest) as refused:
+            chat_body(foreign, "wire", extensions=False)
+        assert refused.value.param in extra
+    asked = json.loads(completion_body(openai.decode_completion(b'{"prompt":"x"}'), "m", extensions=False))
+    assert asked.keys() == {"model", "prompt", "stream", "stream_options", "max_tokens"}
+
+
 @pytest.mark.parametrize(
     "body",
     [

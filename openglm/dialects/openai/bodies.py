@@ -3,15 +3,19 @@
 The twin of `decode`: decoding such a body gives the request back. Of the sampling only what the caller chose
 is sent, so that a server's own defaults hold for the rest. Answers are always asked for as a stream that
 counts its usage in every chunk, whatever the client wants: only so can one that breaks off be billed exactly.
+Services that refuse what OpenAI does not document are asked without our extensions: their usage comes once,
+at the end, and what they could not honour is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from openglm.errors import InvalidRequest
 from openglm.messages import (
     ChatRequest,
     CompletionRequest,
@@ -29,14 +33,30 @@ _STREAMED = {
     "stream": True,
     "stream_options": {"include_usage": True, "continuous_usage_stats": True},
 }
+_STREAMED_PLAIN = {"stream": True, "stream_options": {"include_usage": True}}
+_PLAIN = frozenset(
+    {
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "seed",
+        "stop",
+        "logprobs",
+    }
+)
 
 
-def chat_body(request: ChatRequest, model: str) -> bytes:
+def chat_body(request: ChatRequest, model: str, *, extensions: bool = True) -> bytes:
     """The body of POST /v1/chat/completions for `model`, as the server calls it."""
+    if not extensions:
+        request = _plain(request)
     body: dict[str, Any] = {
         "model": model,
         "messages": [_message(message) for message in request.messages],
-        **_STREAMED,
+        **(_STREAMED if extensions else _STREAMED_PLAIN),
         **_sampling(request.sampling, request.chosen - {"logprobs"}),
     }
     if request.sampling.logprobs is not None:
@@ -74,13 +94,16 @@ def chat_body(request: ChatRequest, model: str) -> bytes:
     return _encode(body)
 
 
-def completion_body(request: CompletionRequest, model: str) -> bytes:
+def completion_body(request: CompletionRequest, model: str, *, extensions: bool = True) -> bytes:
     """The body of POST /v1/completions."""
+    if not extensions:
+        _check_plain(request)
+        request = replace(request, cache_salt="")
     prompts = list(request.prompts)
     body: dict[str, Any] = {
         "model": model,
         "prompt": prompts[0] if len(prompts) == 1 else prompts,
-        **_STREAMED,
+        **(_STREAMED if extensions else _STREAMED_PLAIN),
         **_sampling(request.sampling, request.chosen),
     }
     if request.suffix is not None:
@@ -111,6 +134,33 @@ def tokenize_body(request: ChatRequest | str, model: str) -> bytes:
     whole = msgspec.json.decode(chat_body(request, model))
     names = ("model", "messages", "tools", "chat_template_kwargs")
     return _encode({name: whole[name] for name in names if name in whole})
+
+
+def _plain(request: ChatRequest) -> ChatRequest:
+    """The request in OpenAI's own words. How a service thinks is its own affair; what was thought before is
+    not sent."""
+    _check_plain(request)
+    return replace(
+        request,
+        messages=tuple(replace(message, reasoning=None) for message in request.messages),
+        thinking=None,
+        keep_reasoning=None,
+        template_options={},
+        cache_salt="",
+    )
+
+
+def _check_plain(request: ChatRequest | CompletionRequest) -> None:
+    """Raise for what would change the answer and cannot be said."""
+    foreign = sorted(request.chosen - _PLAIN)
+    if request.grammar and request.grammar.kind not in ("json_object", "json_schema"):
+        foreign.append("response_format")
+    if foreign:
+        raise InvalidRequest(
+            f"the service behind {request.model!r} knows no {foreign[0]}",
+            param=foreign[0],
+            hint="leave it out, or use another model",
+        )
 
 
 def _sampling(sampling: SamplingParams, chosen: frozenset[str]) -> dict[str, Any]:

@@ -42,6 +42,9 @@ class NewChannel(Body):
     weight: Whole = 1
     priority: Whole = 0
     max_in_flight: Whole | None = None
+    extensions: Annotated[
+        bool, Field(description="false: a service that refuses what OpenAI does not document")
+    ] = True
     state: State = "active"
 
 
@@ -62,6 +65,7 @@ class ChannelView:
     weight: int
     priority: int
     max_in_flight: int | None
+    extensions: bool
     state: str
     healthy: bool | None
     in_flight: int
@@ -147,6 +151,7 @@ def _view(channel: Channel) -> ChannelView:
         channel.weight,
         channel.priority,
         channel.max_in_flight,
+        channel.extensions,
         channel.state,
         None,
         0,

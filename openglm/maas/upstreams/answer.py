@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Step = tuple[int, list[Event]]
 
 LEAVE_S = 10.0  # how long the end of an answer may take that we asked to end
+DRAIN_S = 600.0  # how long one that is read on may take
 
 
 class Abandoned(asyncio.CancelledError):
@@ -77,7 +78,9 @@ class UpstreamAnswer:
         try:
             if not self._ended and self.channel.leaving != "abort":
                 with contextlib.suppress(OpenGLMError, TimeoutError):
-                    await asyncio.wait_for(self._run_out(), LEAVE_S)
+                    await asyncio.wait_for(
+                        self._run_out(), DRAIN_S if self.channel.leaving == "drain" else LEAVE_S
+                    )
         finally:
             # Only a connection whose body was read to its end can serve again.
             if self._ended:

@@ -19,6 +19,8 @@ class Channel:
     which ours do with a last usage; "drain" reads on, up to `drain_tokens`, for servers that bill to the end
     anyway; "abort" hangs up, and the last usage that came is the bill.
 
+    Without `extensions` it is asked in OpenAI's documented words alone, for services that refuse all others.
+
     Channels of the lowest `priority` number are asked first; among equals each gets requests by its `weight`.
     """
 
@@ -31,6 +33,7 @@ class Channel:
     weight: int = 1
     priority: int = 0
     max_in_flight: int | None = None  # more wait in line, tenant by tenant; None: no bound
+    extensions: bool = True
     state: State = "active"
 
     def __post_init__(self) -> None:

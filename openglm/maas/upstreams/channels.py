@@ -87,13 +87,15 @@ class Channels:
         def work(transaction: Transaction) -> None:
             transaction.run(
                 "INSERT INTO channel (id, base_url, sealed_key, models, weight, priority, max_in_flight,"
-                " leaving, drain_tokens, state, created_at) VALUES (:id, :base_url, :sealed, :models,"
-                " :weight, :priority, :max_in_flight, :leaving, :drain_tokens, :state, :now)"
+                " leaving, drain_tokens, extensions, state, created_at) VALUES (:id, :base_url, :sealed,"
+                " :models, :weight, :priority, :max_in_flight, :leaving, :drain_tokens, :extensions, :state,"
+                " :now)"
                 " ON CONFLICT (id) DO UPDATE SET base_url = excluded.base_url,"
                 " sealed_key = coalesce(excluded.sealed_key, channel.sealed_key), models = excluded.models,"
                 " weight = excluded.weight, priority = excluded.priority,"
                 " max_in_flight = excluded.max_in_flight, leaving = excluded.leaving,"
-                " drain_tokens = excluded.drain_tokens, state = excluded.state",
+                " drain_tokens = excluded.drain_tokens, extensions = excluded.extensions,"
+                " state = excluded.state",
                 id=channel.id,
                 base_url=channel.base_url,
                 sealed=sealed,
@@ -103,6 +105,7 @@ class Channels:
                 max_in_flight=channel.max_in_flight,
                 leaving=channel.leaving,
                 drain_tokens=channel.drain_tokens,
+                extensions=int(channel.extensions),
                 state=channel.state,
                 now=self._clock(),
             )
@@ -145,6 +148,7 @@ class Channels:
             api_key=key,
             leaving=row["leaving"],
             drain_tokens=row["drain_tokens"],
+            extensions=bool(row["extensions"]),
             weight=row["weight"],
             priority=row["priority"],
             max_in_flight=row["max_in_flight"],

@@ -51,9 +51,11 @@ class Client:
         Raises Abandoned, a CancelledError, if nobody waits any more for what may have begun.
         """
         if isinstance(request, ChatRequest):
-            path, body = "/v1/chat/completions", chat_body(request, channel.wire_name(request.model))
+            path = "/v1/chat/completions"
+            body = chat_body(request, channel.wire_name(request.model), extensions=channel.extensions)
         else:
-            path, body = "/v1/completions", completion_body(request, channel.wire_name(request.model))
+            path = "/v1/completions"
+            body = completion_body(request, channel.wire_name(request.model), extensions=channel.extensions)
         asking = asyncio.ensure_future(self._begin(channel, path, body, request_id))
         try:
             return await asyncio.shield(asking)
@@ -119,10 +121,12 @@ class Client:
         await self._whole(channel, "/v1/unload_lora_adapter", body, "adapter")
 
     async def healthy(self, channel: Channel) -> bool:
-        """Whether the server answers its health check."""
+        """Whether the server answers its health check; a service that has none lists its models."""
+        path = "/health" if channel.extensions else "/v1/models"
+        headers = {"authorization": f"Bearer {channel.api_key}"} if channel.api_key else {}
         try:
             async with self._session(channel).get(
-                channel.url("/health"), timeout=aiohttp.ClientTimeout(total=CONNECT_S)
+                channel.url(path), headers=headers, timeout=aiohttp.ClientTimeout(total=CONNECT_S)
             ) as response:
                 return response.status == 200
         except (aiohttp.ClientError, OSError, TimeoutError):

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 FAILURES = 3  # in a row, after which a channel rests
 REST_MS = 5_000  # and doubles with each further failure, up to
 LONGEST_REST_MS = 300_000
+PREFIX_CHARS = 2048  # of a message or prompt that tell conversations apart
 PROBE_EVERY_S = 2.0  # of channels that rest
 T = TypeVar("T")
 
@@ -134,7 +135,10 @@ class Router:
             answer.on_leave = lambda: self._left(way)
             return answer
 
-        return await self._first_of(request.model, affinity or request_id, begin)
+        if affinity is None:
+            several = len(self._serving(request.model)) > 1
+            affinity = prefix_of(request) if several else request_id
+        return await self._first_of(request.model, affinity, begin)
 
     async def embed(
         self, request: EmbeddingRequest, *, request_id: str, tenant: str = ""
@@ -241,6 +245,19 @@ class Router:
         for way, well in zip(resting, answers, strict=True):
             if well:
                 way.failures, way.resting_until = FAILURES - 1, 0  # one more failure, and it rests again
+
+
+def prefix_of(request: ChatRequest | CompletionRequest) -> str:
+    """What the turns of one conversation have in common, and two conversations hardly: how it begins."""
+    begins = hashlib.blake2b(request.cache_salt.encode(), digest_size=12)
+    if isinstance(request, CompletionRequest):
+        begins.update(str(request.prompts[0])[:PREFIX_CHARS].encode("utf-8", "replace"))
+        return begins.hexdigest()
+    for message in request.messages:
+        begins.update(f"\0{message.role}\0{message.text[:PREFIX_CHARS]}".encode("utf-8", "replace"))
+        if message.role == "user":
+            break
+    return begins.hexdigest()
 
 
 def _draw(key: str, channel: Channel) -> float:

@@ -59,6 +59,28 @@ def test_a_conversation_stays_on_its_channel_and_conversations_spread():
     assert {talk[0] for talk in talks} == {"one", "two"}
 
 
+def test_turns_of_a_conversation_meet_again_without_a_name_for_it():
+    def turn(talk: int, turns: int) -> ChatRequest:
+        said = [Message.of("system", "Be brief."), Message.of("user", json.dumps({"talk": talk}))]
+        for number in range(turns):
+            said += [Message.of("assistant", "w0"), Message.of("user", json.dumps({"number": number}))]
+        return ChatRequest("glm", tuple(said))
+
+    with FakeUpstream() as one, FakeUpstream() as two:
+
+        async def work(router):
+            async def met(talk: int, turns: int) -> str:
+                answer = await router.stream(turn(talk, turns), request_id=f"r{talk}-{turns}")
+                await answer.leave()
+                return answer.channel.id
+
+            return [{await met(talk, turns) for turns in range(3)} for talk in range(12)]
+
+        talks = routed(work, channel("one", one), channel("two", two))
+    assert all(len(met) == 1 for met in talks)
+    assert set().union(*talks) == {"one", "two"}
+
+
 def test_a_server_that_is_gone_or_dies_before_its_first_word_is_passed_over():
     with FakeUpstream() as well:
 

@@ -66,7 +66,8 @@ class AnthropicHandlers:
 
     async def count_tokens(self, call: Call) -> ASGIApp:
         chat = known(self._platform, call, anthropic.decode_count(call.body, self._key))
-        tokens = await self._platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
+        with self._platform.limits.enter(call.caller, chat.model, 0):  # free of charge, not without measure
+            tokens = await self._platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
         return json_response({"input_tokens": tokens})
 
     async def models(self, request: Request) -> Response:

@@ -84,7 +84,8 @@ class ZhipuHandlers:
     async def tokenizer(self, call: Call) -> ASGIApp:
         request = zhipu.decode_tokenizer(call.body)
         chat = known(self._platform, call, request.chat)
-        tokens = await self._platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
+        with self._platform.limits.enter(call.caller, chat.model, 0):  # free of charge, not without measure
+            tokens = await self._platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
         return json_response(zhipu.encode_tokenizer(tokens, request_id=request.request_id))
 
     async def models(self, request: Request) -> Response:

@@ -44,6 +44,13 @@ def test_an_answer_names_the_callers_request_id_and_a_second_one_is_a_duplicate(
     assert len(house.usage()) == 1
 
 
+def test_counting_tokens_is_free_but_not_without_measure(house: House):
+    asyncio.run(house.platform.limits.rules.put(Rule(rpm=1)))
+    asyncio.run(house.platform.limits.reload())
+    assert house.post("/api/paas/v4/tokenizer", chat(text="hello")).status_code == 200
+    assert house.post("/api/paas/v4/tokenizer", chat(text="hello")).json()["error"]["code"] == "1303"
+
+
 def test_a_stream_ends_with_usage_and_done(house: House):
     text = house.post(CHAT, chat(script={"tokens": 2}, stream=True)).text
     frames = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]

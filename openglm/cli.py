@@ -1,7 +1,7 @@
 """The program `glm`: each verb names the function that does it, imported only when the verb is used.
 
 Data goes to stdout, everything else to stderr. Exit code 0: done; 1: it failed and stderr says why;
-2: the command line was not understood; 130: interrupted.
+2: the command line, or a recipe or its data, is wrong; 130: interrupted; 143: told to stop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from openglm import __version__
-from openglm.errors import OpenGLMError
+from openglm.errors import OpenGLMError, RecipeError
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -26,6 +26,7 @@ VERBS = {
     "models": ("models:models", "List the models that are known and those that are here."),
     "convert": ("convert:convert", "Write any checkpoint we read as a published-layout folder."),
     "quantize": ("convert:quantize", "Write a smaller copy of a checkpoint: int8 or int4 weights."),
+    "train": ("train:train", "Fine-tune a model with LoRA on chats."),
     "admin": ("admin:admin", "Look after a platform: users, keys, money, limits, models, channels, backups."),
     "doctor": ("doctor:doctor", "Say what this machine has, what will be used, and what to fix."),
 }
@@ -65,6 +66,8 @@ def run(arguments: Sequence[str]) -> int:
         return code or 0
     except CycloptsError as error:
         return complain(str(error), f"`glm {verb_of(arguments)}--help` lists what can be said", 2)
+    except RecipeError as error:
+        return complain(error.message, error.hint, 2)
     except OpenGLMError as error:
         return complain(error.message, error.hint, 1)
     except KeyboardInterrupt:

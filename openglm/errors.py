@@ -50,6 +50,14 @@ class CheckpointError(OpenGLMError):
     """A checkpoint that is corrupt, truncated, incomplete, unsafe, or of an unknown kind."""
 
 
+class RecipeError(OpenGLMError):
+    """A training recipe, or the data that it names, is not what it should be."""
+
+
+class TrainingFailure(OpenGLMError):
+    """A run cannot go on: its numbers are no longer finite."""
+
+
 class DownloadError(OpenGLMError):
     """Weights could not be fetched, or what came is not what was promised."""
 

@@ -46,7 +46,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `reasoning` and `tool_calls` belong to assistant turns, `tool_call_id` to tool results."""
+    """One turn. `reasoning` and `tool_calls` belong to assistant turns, `tool_call_id` to tool results.
+
+    `weight` 0: training does not learn this assistant turn, it only reads it.
+    """
 
     role: Role
     parts: tuple[Part, ...] = ()
@@ -54,6 +57,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    weight: Literal[0, 1] = 1
 
     @classmethod
     def of(cls, role: Role, text: str, **more: Any) -> Message:

@@ -35,6 +35,24 @@ def pick_device(name: str | None = None) -> torch.device:
     return device
 
 
+def let_threads_sleep() -> None:
+    """Have torch's threads sleep while they wait for each other, instead of spinning. To be called before
+    torch is imported. Spinning gains microseconds on an idle machine, and costs most of a busy one: beside
+    other programs on two cores, five training steps took 22 s instead of 189 s.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products are faster in bfloat16 than in float32, and not emulated."""
+    import torch
+
+    if device.type == "cuda":
+        return True
+    asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, ask, bool)() for ask in asks)
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch."""
     import random

@@ -24,10 +24,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"runtime", "errors", "kernels"},
     "engine": {"model", "tokenizer", "kernels"} | BASE,
     "dialects": {"messages", "errors"},
+    "train": {"model", "tokenizer", "kernels", "dialects"} | BASE,
     "asgi": {"errors", "messages", "dialects"},
     "serve": {"asgi", "engine", "tokenizer", "dialects"} | BASE,
     "maas": {"asgi", "messages", "errors", "logs", "runtime", "hub", "dialects"},
-    "commands": {"asgi", "maas", "serve", "engine", "model", "tokenizer", "kernels", "logs"} | BASE,
+    "commands": {"asgi", "maas", "serve", "engine", "train", "model", "tokenizer", "kernels", "logs"} | BASE,
     "cli": {"commands", "errors"},
 }
 WITHOUT_TORCH = ["openglm", "openglm.messages", "openglm.errors", "openglm.hub", "openglm.cli"]
@@ -38,6 +39,7 @@ WITHOUT_TORCH += [
     "openglm.dialects.openai",
 ]
 WITHOUT_TORCH += ["openglm.maas", "openglm.maas.database"]
+WITHOUT_TORCH += ["openglm.train.recipe", "openglm.train.samples", "openglm.train.chats"]
 WITHOUT_TORCH += ["openglm.engine.scheduler", "openglm.engine.request", "openglm.commands.serve"]
 
 

@@ -32,7 +32,9 @@ def commands() -> list[str]:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory) -> Path:
     """One folder for all commands: later ones use what earlier ones wrote."""
-    return tmp_path_factory.mktemp("readme")
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    return folder
 
 
 @pytest.mark.slow

@@ -37,6 +37,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = 
 
     Without a mask it is causal, and T must equal S.
     """
+    if q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu":
+        # The backward pass of torch's own bfloat16 attention takes several times that of float32.
+        return attend(q.float(), k.float(), v.float(), scale, mask).to(q.dtype)
     batch = q.shape[:-3]
     q, k, v = (x.reshape(-1, *x.shape[-3:]).transpose(1, 2) for x in (q, k, v))  # (B, heads, T, dim)
     out = F.scaled_dot_product_attention(
@@ -48,7 +51,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = 
 class CausalAttend:
     """Whole sequences at once, each token seeing itself and what lies before it.
 
-    lengths: T holds several documents of these lengths, packed end to end; none sees another.
+    lengths: T holds several documents of these lengths, packed end to end; none sees another, and each is
+    attended to by itself, which costs the sum of their squares instead of the square of their sum.
     prefix: the first tokens of a sequence that all its tokens may see (GLM's bidirectional part): one number
     for all, one per document with `lengths`, or one per row of the batch.
     """
@@ -56,36 +60,33 @@ class CausalAttend:
     def __init__(self, lengths: Sequence[int] | None = None, prefix: int | Sequence[int] | None = None):
         self.lengths = lengths
         self.prefix = prefix
-        self._mask: Tensor | None = None  # the same in every layer, so it is made in the first
+        self._masks: list[Tensor | None] = []  # the same in every layer, so they are made in the first
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        if self.lengths is None and self.prefix is None:
-            return attend(q, k, v, scale)
-        if self._mask is None:
-            self._mask = self._build(q.shape[-3], q.device)
-        return attend(q, k, v, scale, self._mask)
+        T = q.shape[-3]
+        lengths = [T] if self.lengths is None else list(self.lengths)
+        if sum(lengths) != T:
+            raise ValueError(f"document lengths sum to {sum(lengths)}, but the sequence has {T} tokens")
+        if not self._masks:
+            self._masks = [self._mask(n, length, q.device) for n, length in enumerate(lengths)]
+        if len(lengths) == 1:
+            return attend(q, k, v, scale, self._masks[0])
+        split = [x.split(lengths, dim=-3) for x in (q, k, v)]
+        documents = zip(split[0], split[1], split[2], self._masks, strict=True)
+        return torch.cat([attend(q, k, v, scale, mask) for q, k, v, mask in documents], dim=-3)
 
-    def _build(self, T: int, device: torch.device) -> Tensor:
-        """(T, T), or (B, 1, T, T) with a prefix per row."""
-        position = torch.arange(T, device=device)
-        if self.lengths is None:
-            causal = position[:, None] >= position
-            prefix = torch.as_tensor(self.prefix, device=device)
-            return (
-                causal | (position < prefix.reshape(-1, 1, 1, 1))
-                if prefix.dim()
-                else causal | (position < prefix)
-            )
-        if sum(self.lengths) != T:
-            raise ValueError(f"document lengths sum to {sum(self.lengths)}, but the sequence has {T} tokens")
-        lengths = torch.as_tensor(self.lengths, device=device)
-        document = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths)
-        seen = position[:, None] >= position
-        if self.prefix is not None:
-            starts = lengths.cumsum(0) - lengths
-            ends = (starts + torch.as_tensor(self.prefix, device=device))[document]
-            seen = seen | (position < ends)
-        return seen & (document[:, None] == document)
+    def _mask(self, document: int, length: int, device: torch.device) -> Tensor | None:
+        """None where it is causal; else (length, length), or (B, 1, length, length) with a prefix per row."""
+        prefix = self.prefix
+        if self.lengths is not None and isinstance(prefix, Sequence):
+            prefix = prefix[document]
+        if prefix is None or prefix == 0:
+            return None
+        position = torch.arange(length, device=device)
+        ends = torch.as_tensor(prefix, device=device)
+        return (position[:, None] >= position) | (
+            position < (ends.reshape(-1, 1, 1, 1) if ends.dim() else ends)
+        )
 
 
 class NaiveCacheAttend:

@@ -150,6 +150,16 @@ def _read_exactly(file: BinaryIO, out: Tensor, stored: Stored) -> None:
         view = view[got:]
 
 
+def read_file(path: Path) -> dict[str, Tensor]:
+    """All tensors of one file."""
+    tensors = {}
+    with open(path, "rb", buffering=0) as file:
+        for name, stored in read_header(path).items():
+            tensors[name] = torch.empty(stored.shape, dtype=stored.dtype)
+            read_into(file, stored, tensors[name])
+    return tensors
+
+
 class FolderWeights:
     """The safetensors of a checkpoint folder: one file, or shards with an index."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
@@ -210,3 +211,25 @@ def test_filling_in_the_middle(formats: dict[str, ChatFormat]) -> None:
         "qwen2.5": "<|fim_prefix|>a <think><|fim_suffix|>b<|fim_middle|>",
         "chatml": "<|fim_prefix|>a <think><|fim_suffix|>b<|fim_middle|>",
     }
+
+
+def test_a_turn_of_weight_0_leaves_the_mask_and_changes_no_id(formats: dict[str, ChatFormat]) -> None:
+    """Its stop token too; the turns beside it keep theirs."""
+    for chat in formats.values():
+        turns = [
+            *HI,
+            Message.of("assistant", "one"),
+            Message.of("user", "more"),
+            Message.of("assistant", "two"),
+        ]
+        whole = chat.render(turns, generate=False)
+        for out in (2, 4):
+            lighter = [replace(turn, weight=int(n != out)) for n, turn in enumerate(turns)]
+            rendered = chat.render(lighter, generate=False)
+            assert rendered.ids == whole.ids
+            spans = [bool(written) for written, _ in groupby(rendered.mask)]
+            assert spans.count(True) == 1
+            kept = [n for n, written in enumerate(whole.mask) if written != rendered.mask[n]]
+            removed = chat.tokenizer.decode([whole.ids[n] for n in kept])  # type: ignore[attr-defined]
+            assert ("one" in removed, "two" in removed) == (out == 2, out == 4)
+            assert whole.ids[kept[-1]] in chat.stop_token_ids

@@ -76,6 +76,7 @@ class ChatML:
         script.text("\n")
 
     def _answer(self, script: Script, message: Message) -> None:
+        script.answer(message)
         self._open(script, "assistant")
         text = text_of(message)
         script.text(text, written=True)

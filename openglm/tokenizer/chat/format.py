@@ -20,7 +20,8 @@ from openglm.tokenizer.protocol import Tokenizer
 
 @dataclass(frozen=True)
 class Rendered:
-    """A conversation as ids. `mask` is True where the model writes, its stop token included."""
+    """A conversation as ids. `mask` is True where the model writes, its stop token included, except in turns
+    of weight 0."""
 
     ids: list[int]
     mask: list[bool]
@@ -79,6 +80,13 @@ class Script:
         self._mask: list[bool] = []
         self._run: list[str] = []
         self._run_written = False
+        self._counts = True  # whether what is written now goes into the mask
+
+    def answer(self, message: Message) -> None:
+        """An assistant turn begins; what is written from here on, its stop token included, is its own."""
+        if self._run_written:
+            self._end_run()
+        self._counts = message.weight != 0
 
     def text(self, text: str, written: bool = False) -> None:
         """Ordinary text, the template's or anyone's."""
@@ -106,7 +114,7 @@ class Script:
     def token(self, token_id: int, written: bool = False) -> None:
         self._end_run()
         self._ids.append(token_id)
-        self._mask.append(written)
+        self._mask.append(written and self._counts)
 
     def rendered(self, reasoning_open: bool = False) -> Rendered:
         self._end_run()
@@ -115,7 +123,7 @@ class Script:
     def _end_run(self) -> None:
         ids = self._tokenizer.encode("".join(self._run))
         self._ids += ids
-        self._mask += [self._run_written] * len(ids)
+        self._mask += [self._run_written and self._counts] * len(ids)
         self._run = []
 
 

@@ -29,7 +29,6 @@ from openglm.tokenizer.chat.format import (
     arguments_of,
     function_of,
     known_ids,
-    last_user_index,
     stop_ids,
     stop_is_written,
     text_of,
@@ -103,9 +102,9 @@ class Glm4:
             messages = sorted(messages, key=lambda message: message.role != "system")
         if self.default_system is not None and not any(message.role == "system" for message in messages):
             script.template(f"<|system|>\n{self.default_system}")
-        current = last_user_index(messages)
         for n, message in enumerate(messages):
-            keep = keep_reasoning or (not generate and n > current)
+            # No prompt shows reasoning; it belongs to the turn that is being written.
+            keep = keep_reasoning or (not generate and n + 1 == len(messages))
             if message.role == "assistant":
                 self._answer(script, message, bool(keep))
             else:
@@ -134,6 +133,7 @@ class Glm4:
     def _answer(self, script: Script, message: Message, keep_reasoning: bool) -> None:
         text = self._stripped(text_of(message))
         reasoning = (message.reasoning or "").strip() if self.thinks and keep_reasoning else ""
+        script.answer(message)
         script.tag(ASSISTANT)
         if reasoning:
             opened = self.think_opened

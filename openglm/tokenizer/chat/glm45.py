@@ -110,6 +110,7 @@ class Glm45:
 
     def _answer(self, script: Script, message: Message, keep_reasoning: bool, thinks: bool) -> None:
         reasoning = (message.reasoning or "").strip() if keep_reasoning else ""
+        script.answer(message)
         script.tag("<|assistant|>")
         if reasoning:
             script.template(self.gap + THINK, written=not self.prompt_thinks)

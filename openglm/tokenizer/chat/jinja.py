@@ -104,7 +104,8 @@ class JinjaFormat:
         turns = [_in_disguise(fields, disguise) for fields in given[0]]
         write = partial(self._write, tools=disguise.put_on(given[1]) or None, words=disguise.put_on(given[2]))
         text = write(turns, generate)
-        spans = [] if generate else self._written(text, turns, write)
+        learnt = [message.role == "assistant" and message.weight != 0 for message in messages]
+        spans = [] if generate else self._written(text, turns, learnt, write)
         script = Script(self.tokenizer)
         end = 0
         for start, stop in spans:
@@ -134,12 +135,14 @@ class JinjaFormat:
             else:
                 script.text(disguise.take_off(part), written)
 
-    def _written(self, text: str, turns: Sequence[Any], write: Any) -> list[tuple[int, int]]:
+    def _written(
+        self, text: str, turns: Sequence[Any], learnt: Sequence[bool], write: Any
+    ) -> list[tuple[int, int]]:
         """Spans of `text` that the model wrote."""
         stops = [t for t, n in self.tokenizer.control_tokens.items() if n in self.stop_token_ids]
         spans = []
-        for n, turn in enumerate(turns):
-            if turn["role"] != "assistant":
+        for n in range(len(turns)):
+            if not learnt[n]:
                 continue
             prompt, whole = write(turns[:n], True), write(turns[: n + 1], False)
             if not whole.startswith(prompt) or not text.startswith(whole):

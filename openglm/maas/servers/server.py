@@ -21,11 +21,12 @@ from openglm.maas.servers.child import append_line, child_environment, read_line
 
 logger = logging.getLogger(__name__)
 
-State = Literal["stopped", "starting", "ready", "waiting"]
+State = Literal["stopped", "starting", "ready", "waiting", "stopping"]
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0  # before a server that ended is started again
 STEADY_S = 60.0  # of service, after which the next failure counts as the first
 STOP_S = 30.0  # for answers that run, before the child is killed
 LOAD_S = 900.0  # how long a request waits for its model
+SILENT_S = 1800.0  # of a server that loads and says nothing, after which it is killed
 CHECK_EVERY_S = 5.0
 ILL = 3  # checks in a row without an answer, after which the child is killed
 KEPT_LINES = 40
@@ -58,6 +59,7 @@ class Server:
         on_line: Callable[[str], None] = lambda line: None,
         first_wait_s: float = FIRST_WAIT_S,
         check_every_s: float = CHECK_EVERY_S,
+        silent_s: float = SILENT_S,
     ):
         self.name = name
         self.state: State = "stopped"
@@ -69,6 +71,8 @@ class Server:
         self._on_line = on_line
         self._first_wait_s = first_wait_s
         self._check_every_s = check_every_s
+        self._silent_s = silent_s
+        self._heard_at = 0.0
         self._said: deque[str] = deque(maxlen=KEPT_LINES)
         self._child: asyncio.subprocess.Process | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -93,6 +97,7 @@ class Server:
         """End it: answers that run may finish, within reason."""
         watching, self._watching = self._watching, None
         if watching:
+            await self._change("stopping")  # from here on requests wait for its next life
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
@@ -112,6 +117,11 @@ class Server:
         if self.state != "ready":
             raise UpstreamFailure(f"the server of {self.name!r} ended: {self.last_words()}")
 
+    async def ended(self) -> None:
+        """Wait until a stop that has begun is over."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.state != "stopping")
+
     def last_words(self) -> str:
         return next((line for line in reversed(self._said) if line.startswith("error:")), None) or next(
             iter(reversed(self._said)), "it said nothing"
@@ -124,7 +134,7 @@ class Server:
             while True:
                 await self._change("starting")
                 began = loop.time()
-                code = await self._live()
+                code = await self._survived()
                 if loop.time() - began > STEADY_S:
                     self.failures = 0
                 self.failures += 1
@@ -141,6 +151,19 @@ class Server:
                 await asyncio.sleep(wait)
         finally:
             await asyncio.shield(self._end())
+
+    async def _survived(self) -> int | None:
+        """As `_live`; whatever fails on our side ends the child's life, never the watch over it."""
+        try:
+            return await self._live()
+        except Exception as error:
+            logger.error("the watch over the server of %s failed", self.name, exc_info=error)
+            self._said.append(f"error: {error}")
+            child = self._child
+            if child and child.returncode is None:
+                child.kill()
+                await child.wait()
+            return None
 
     async def _live(self) -> int:
         """One life of the child; its exit code."""
@@ -174,16 +197,26 @@ class Server:
             if announces and text.startswith("ready "):
                 await self._change("ready")
                 continue
+            self._heard_at = asyncio.get_running_loop().time()
             self._said.append(text)
             self._on_line(text)
-            await asyncio.to_thread(append_line, self._log, text)
+            try:
+                await asyncio.to_thread(append_line, self._log, text)
+            except OSError as error:  # a full disk is no reason to end a server that answers
+                logger.warning("the log %s cannot be written: %s", self._log, error)
 
     async def _check(self, child: asyncio.subprocess.Process) -> None:
         """A child that lives and does not answer is ended, which starts it anew."""
         missed = 0
+        now = asyncio.get_running_loop().time
+        self._heard_at = now()
         while True:
             await asyncio.sleep(self._check_every_s)
             if self.state != "ready":
+                if now() - self._heard_at > self._silent_s:
+                    self._said.append(f"it loaded for {self._silent_s:.0f} s without a word and was ended")
+                    child.kill()
+                    return
                 continue
             missed = 0 if await self._healthy() else missed + 1
             if missed >= ILL:

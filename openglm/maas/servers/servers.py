@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # PEFT's layout
 LOOK_EVERY_S = 2.0
+AT_ONCE = 256  # answers that `glm serve` works on; more wait here, tenant by tenant
 ROOM = 1.2  # of a checkpoint's bytes, for what is not yet known to need more
 Command = Callable[[Model, Path, Mapping[str, Path]], Sequence[str]]
 
@@ -115,13 +116,12 @@ class Servers:
 
     async def ready(self, name: str, wanted: str | None = None) -> None:
         """Wait until the model is loaded, with its adapter `wanted`; load what is not."""
-        served = self._servers.get(name)
-        if served is None:
-            raise ModelNotFound(f"the model {name!r} was removed", param="model", code="model_not_found")
+        served = self._here(name)
         server = served.server
-        if server.state == "stopped":
+        if server.state in ("stopped", "stopping"):
             async with self._loading:
-                if server.state == "stopped":
+                await server.ended()
+                if self._here(name) is served and server.state == "stopped":
                     await self._make_room(served.model)
                     server.start()
                     await server.ready()
@@ -129,6 +129,12 @@ class Servers:
             await server.ready()
         if wanted not in (None, name) and wanted not in served.loaded:
             await self._load(served, wanted)
+
+    def _here(self, name: str) -> _Served:
+        served = self._servers.get(name)
+        if served is None:
+            raise ModelNotFound(f"the model {name!r} was removed", param="model", code="model_not_found")
+        return served
 
     async def loaded(self) -> None:
         """Wait for every model that is always loaded. Raises UpstreamFailure for one that is not."""
@@ -190,7 +196,13 @@ class Servers:
 
     def _channel(self, served: _Served) -> Channel:
         names = {name: name for name in served.offered}
-        return Channel(_channel_id(served.model.name), f"unix:{served.socket}", names, leaving="cancel")
+        return Channel(
+            _channel_id(served.model.name),
+            f"unix:{served.socket}",
+            names,
+            leaving="cancel",
+            max_in_flight=AT_ONCE,
+        )
 
     def _adapters(self, base: str) -> dict[str, Path]:
         """The folders of a model's adapters that are whole and here."""
@@ -279,17 +291,10 @@ class Servers:
 
     async def _find_room(self, what: str, needed: int) -> None:
         """Unload idle models, those longest unused first, until so many bytes are free."""
-        uses = {health.channel_id: health for health in self._router.health()}
         while needed > (free := self._available() - sum(self._promised.values())):
-            idle = [
-                (use.used_at_ms, name)
-                for name, served in self._servers.items()
-                if served.model.load == "on_demand"
-                and served.server.state == "ready"
-                and (use := uses.get(_channel_id(name))) is not None
-                and not use.in_flight
-            ]
-            if not idle:
+            idle = self._idle()
+            # What cannot fit even then is refused while all others are still loaded.
+            if not idle or needed > free + sum(self._takes(name) for _, name in idle):
                 raise Overloaded(
                     f"{what} needs {needed / 2**30:.1f} GB of memory, {max(0, free) / 2**30:.1f} GB are free",
                     hint="other models are in use; try again later",
@@ -297,6 +302,22 @@ class Servers:
             _, name = min(idle)
             logger.info("the model %s is unloaded: %s needs its memory", name, what)
             await self._servers[name].server.stop()
+
+    def _takes(self, name: str) -> int:
+        served = self._servers[name]
+        return max(memory_of(served.server.pid), served.model.memory_bytes or 0)
+
+    def _idle(self) -> list[tuple[int, str]]:
+        """Servers that may be unloaded now, by when they were used last."""
+        uses = {health.channel_id: health for health in self._router.health()}
+        return [
+            (use.used_at_ms, name)
+            for name, served in self._servers.items()
+            if served.model.load == "on_demand"
+            and served.server.state == "ready"
+            and (use := uses.get(_channel_id(name))) is not None
+            and not use.in_flight
+        ]
 
 
 def _channel_id(name: str) -> str:

@@ -33,7 +33,12 @@ def end():
     while sys.stdin.buffer.read(1): pass
     os._exit(0)
 threading.Thread(target=end, daemon=True).start()
-signal.signal(signal.SIGTERM, lambda *_: (os.unlink(path), os._exit(0)))
+def go(*_):
+    os.unlink(path)
+    if how == "slow-to-go":
+        threading.Event().wait(0.3)
+    os._exit(0)
+signal.signal(signal.SIGTERM, go)
 print("ready unix:" + path, flush=True)
 while True:
     connection, _ = listener.accept()
@@ -186,6 +191,89 @@ def test_the_longest_unused_model_makes_room_for_another(database, tmp_path):
             await house.servers.follow()
             with pytest.raises(Overloaded, match=r"needs 0\.0 GB"):
                 await house.servers.ready("old")
+
+    asyncio.run(go())
+
+
+def test_a_model_that_fits_nowhere_unloads_nobody(database, tmp_path):
+    async def go():
+        house = House(database, tmp_path, available=lambda: 10)
+        await house.models.put(Model("small", source="good", load="on_demand"))
+        await house.models.put(Model("huge", source="good", load="on_demand"))
+        await house.models.note_memory("small", 1)
+        await house.models.note_memory("huge", 1 << 50)
+        async with house:
+            await house.servers.ready("small")
+            with pytest.raises(Overloaded, match="GB of memory"):
+                await house.servers.ready("huge")
+            assert house.state("small") == "ready"
+
+    asyncio.run(go())
+
+
+def test_a_log_that_cannot_be_written_ends_no_server(database, tmp_path):
+    (tmp_path / "logs").write_text("a file is in the way")
+
+    async def go():
+        house = House(database, tmp_path)
+        await house.models.put(Model("tiny", source="good"))
+        async with house:
+            await house.servers.loaded()
+            assert house.servers.status()[0].restarts == 0
+
+    asyncio.run(go())
+
+
+def test_a_watch_that_fails_starts_the_server_again(database, tmp_path):
+    async def go():
+        house = House(database, tmp_path)
+        lines = iter([RuntimeError("whoever listens failed")])
+
+        def on_line(line: str) -> None:
+            for error in lines:
+                raise error
+
+        house.servers.on_line = on_line
+        await house.models.put(Model("tiny", source="good"))
+        async with house:
+            await until(lambda: house.servers.status()[0].restarts == 1)
+            await house.servers.loaded()
+
+    asyncio.run(go())
+
+
+def test_a_request_that_meets_a_server_on_its_way_out_waits_for_its_next_life(database, tmp_path):
+    async def go():
+        house = House(database, tmp_path)
+        await house.models.put(Model("tiny", source="slow-to-go", load="on_demand"))
+        async with house:
+            await house.servers.ready("tiny")
+            first = house.pid("tiny")
+            stopping = asyncio.create_task(house.servers._servers["tiny"].server.stop())
+            await until(lambda: house.state("tiny") == "stopping")
+            await house.servers.ready("tiny")
+            await stopping
+            assert house.state("tiny") == "ready"
+            assert house.pid("tiny") != first
+
+    asyncio.run(go())
+
+
+def test_a_server_that_loads_without_a_word_is_ended(tmp_path):
+    async def go():
+        server = Server(
+            "tiny",
+            lambda: (sys.executable, "-c", "import time; time.sleep(3600)"),
+            log=tmp_path / "log",
+            healthy=lambda: asyncio.sleep(0, result=True),
+            first_wait_s=0.01,
+            check_every_s=0.01,
+            silent_s=0.05,
+        )
+        server.start()
+        with pytest.raises(UpstreamFailure, match="without a word"):
+            await server.ready()
+        await server.stop()
 
     asyncio.run(go())
 

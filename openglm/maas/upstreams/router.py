@@ -175,14 +175,14 @@ class Router:
 
     async def _first_of(self, model: str, key: str, work: Callable[[_Way], Awaitable[T]]) -> T:
         """The outcome on the first channel that does it. What the caller did wrong is wrong everywhere."""
-        failure: UpstreamFailure | Overloaded | None = None
+        failure: UpstreamFailure | Overloaded | ModelNotFound | None = None
         for way in self._order(model, key):
             way.used_at = self._clock()
             try:
                 if way.wake:
                     await way.wake(model)
                 outcome = await work(way)
-            except Overloaded as error:  # busy is not ill
+            except (Overloaded, ModelNotFound) as error:  # busy is not ill; nor is one that lost its model
                 failure = failure or error
                 continue
             except UpstreamFailure as error:

@@ -90,6 +90,16 @@ def test_a_server_that_is_gone_or_dies_before_its_first_word_is_passed_over():
         assert routed(work, channel("gone", None), channel("well", well)) == {"well"}
 
 
+def test_a_server_that_does_not_know_the_model_is_passed_over():
+    with FakeUpstream() as one, FakeUpstream() as two:
+
+        async def work(router):
+            return {await answered_by(router, f"talk-{n}") for n in range(8)}
+
+        lost = Channel("one", f"{one.url}/nothing-here", {"glm": "wire"})
+        assert routed(work, lost, channel("two", two)) == {"two"}
+
+
 def test_an_answer_that_has_begun_is_never_begun_again_elsewhere():
     with FakeUpstream() as one, FakeUpstream() as two:
 

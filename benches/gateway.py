@@ -125,7 +125,7 @@ def ours(model_server: str) -> None:
         platform = Platform(Settings(data=Path(folder)), serves=False)
 
         async def furnish() -> str:
-            ann = await platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann")
+            ann = await platform.accounts.add("ann@example.com", "a long and odd passphrase", "Ann")
             key = await platform.keys.create(ann.org_id, ann.project_id, "bench")
             await platform.prices.set_per_million("glm", uncached="1", output="4")
             await platform.wallet.top_up(ann.org_id, 10**15, idempotency_key="start")

@@ -63,7 +63,7 @@ def add_user(
         made = await platform.accounts.add(email, password, name or email.partition("@")[0])
         office.say({"user": made.user.id, "organisation": made.org_id, "project": made.project_id})
 
-    office.run(work)
+    office.run(work, begins=True)
 
 
 @user.command(name="list")

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 def back_up(archive: Path, /, *, office: Office = Office()) -> None:
     """Write the whole data folder into one archive, also while the platform runs."""
     from openglm.maas.operate.backup import backup
-    from openglm.maas.settings import read_settings
 
-    settings = read_settings(office.data)
+    settings = office.settings()
     made = backup(settings.database, settings.data, archive)
     office.say({"archive": archive, "files": len(made.files), "master key": made.has_key})
 
@@ -41,25 +40,43 @@ def bring_back(archive: Path, /, *, office: Office = Office()) -> None:
     office.say({"files": len(made.files), "made by": made.openglm})
 
 
+@admin.command(name="accept-key")
+def accept_key(*, office: Office = Office()) -> None:
+    """Go on with the present master key after the right one was lost. What was sealed with it (keys of
+    channels, signed tokens of API keys, kept bodies) stays shut; everything else works."""
+    from openglm.maas import installation
+    from openglm.maas.database import open_database
+
+    settings = office.settings()
+    database = open_database(settings.database)
+    try:
+        installation.accept_key(settings.data, database)
+    finally:
+        database.close()
+
+
 @admin.command(name="verify")
 def verify(*, office: Office = Office()) -> None:
-    """Check the books: every transaction sums to zero, and no account is below what it holds."""
+    """Check the books: every transaction sums to zero, every balance is the sum of its entries, and what is
+    held is what open requests hold."""
 
     async def work(platform: Platform) -> None:
-        wrong = await platform.database.read(
-            "SELECT tx FROM ledger_entry GROUP BY tx HAVING sum(amount) <> 0"
-        )
-        short = await platform.database.read("SELECT id FROM account WHERE held < 0 OR balance < held")
-        open_ = await platform.database.read_one("SELECT count(*) AS n FROM hold WHERE state = 'open'")
+        from openglm.maas.money.books import check_books
+
+        books = await check_books(platform.database)
         office.say(
             {
-                "unbalanced transactions": len(wrong),
-                "accounts that hold more than they have": len(short),
-                "open holds": open_["n"] if open_ else 0,
+                "transactions": books.transactions,
+                "accounts": books.accounts,
+                "open holds": books.open_holds,
+                "faults": len(books.faults),
             }
         )
-        if wrong or short:
-            raise OpenGLMError("the books are not in order", hint="restore a backup, and tell us how it came")
+        if books.faults:
+            shown = "\n".join(books.faults[:20])
+            raise OpenGLMError(
+                f"the books are not in order\n{shown}", hint="restore a backup, and tell us how it came"
+            )
 
     office.run(work)
 

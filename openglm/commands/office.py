@@ -20,6 +20,7 @@ from openglm.errors import InvalidRequest, NotFound
 if TYPE_CHECKING:
     from openglm.maas.identity.people import Org, User
     from openglm.maas.platform import Platform
+    from openglm.maas.settings import Settings
 
 T = TypeVar("T")
 
@@ -32,16 +33,32 @@ class Office:
     data: Annotated[Path | None, Parameter(help="the platform's data folder; default: $OPENGLM_DATA")] = None
     json_: Annotated[bool, Parameter(name="--json", negative=(), help="print JSON")] = False
 
-    def run(self, work: Callable[[Platform], Awaitable[T]]) -> T:
+    def settings(self, *, begins: bool = False) -> Settings:
+        """Of the platform in the folder, which must be there: in a mistyped one nothing is made, unless the
+        command `begins` a platform."""
+        from openglm.maas.settings import default_data_folder, read_settings
+
+        folder = (self.data or default_data_folder()).expanduser().absolute()
+        settings = read_settings(folder, make=begins)
+        database = settings.database.removeprefix("sqlite:///")
+        if not begins and database != settings.database and not Path(database).exists():
+            raise NotFound(
+                f"there is no platform in {folder}",
+                hint="name its folder with --data or $OPENGLM_DATA; glm up or glm admin user add begins one",
+            )
+        return settings
+
+    def run(self, work: Callable[[Platform], Awaitable[T]], *, begins: bool = False) -> T:
         """Do it with the platform's parts. Nothing is served, no model is loaded."""
         from openglm import logs
         from openglm.maas.platform import Platform
-        from openglm.maas.settings import read_settings
+
+        settings = self.settings(begins=begins)
 
         logs.to_stderr()
 
         async def working() -> T:
-            platform = Platform(read_settings(self.data), serves=False)
+            platform = Platform(settings, serves=False)
             try:
                 return await work(platform)
             finally:
@@ -90,10 +107,12 @@ async def org_of(platform: Platform, wanted: str | None) -> Org:
 
 
 async def user_of(platform: Platform, email: str) -> User:
-    after = ""
+    from openglm.maas.identity.names import clean_email
+
+    wanted, after = clean_email(email), ""
     while page := await platform.accounts.users(after=after):
         for user in page:
-            if user.email == email.strip().lower():
+            if user.email == wanted:
                 return user
         after = page[-1].id
     raise NotFound(f"there is no user {email!r}")

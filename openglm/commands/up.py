@@ -36,7 +36,8 @@ def up(
 ) -> None:
     """Start everything: the model servers, the API in every dialect, and the page, on one address.
 
-    Until somebody signs up, programs of this machine need no key; from then on everybody does.
+    Until somebody signs up, programs of this machine need no key; from then on everybody does. The first
+    account is made at the address printed as `set up`, or with `glm admin user add`.
     """
     from openglm import logs
     from openglm.asgi import open_socket, run
@@ -57,6 +58,9 @@ def up(
     platform.servers.on_line = say
 
     async def announce(url: str) -> None:
+        if await platform.accounts.is_empty():
+            seen_at = settings.public_url.rstrip("/") or url
+            say(f"set up   {seen_at}/setup?token={platform.installation.setup_token}")
         try:
             await platform.servers.loaded()
         except OpenGLMError as error:

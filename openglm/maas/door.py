@@ -1,7 +1,8 @@
 """Who knocks: the credential of a request in any client's spelling, and the caller behind it.
 
 A platform that nobody has signed up to is open to programs of its own machine: they need no key, so that
-`glm up` answers its first question at once. The first account closes that door for good.
+`glm up` answers its first question at once. The first account closes that door for good, and so does a
+`public_url`: whoever names one has a proxy in front, whose requests come from this machine too.
 """
 
 from __future__ import annotations
@@ -40,11 +41,9 @@ def address(scope: Scope) -> str | None:
 
 async def admit(platform: Platform, scope: Scope, endpoint: str | None) -> Caller:
     """The caller of an API request, if their key is good and covers the endpoint, where one is named."""
-    if is_local(scope):
-        # Clients insist on sending some key, so none is asked for and none is looked at.
-        caller = await platform.household.caller()
-        if caller is not None:
-            return caller
+    # Clients insist on sending some key, so at home none is asked for and none is looked at.
+    if (caller := await at_home(platform, scope)) is not None:
+        return caller
     caller = await platform.keys.authenticate(credential(scope), ip=address(scope))
     if endpoint is not None:
         caller.may_call(endpoint)
@@ -57,11 +56,22 @@ def our_address(platform: Platform, scope: Scope) -> str:
     return public.rstrip("/") if public else f"{scope['scheme']}://{header(scope, 'host') or ''}"
 
 
-def is_local(scope: Scope) -> bool:
+async def at_home(platform: Platform, scope: Scope) -> Caller | None:
+    """Whom a program of this machine speaks for while nobody has signed up and no proxy stands in front."""
+    if platform.settings.public_url or not _is_local(scope):
+        return None
+    return await platform.household.caller()
+
+
+def _is_local(scope: Scope) -> bool:
     """Whether a program of this machine asks by itself: no proxy in between, and no page of another site.
 
-    The Host header must name this machine too, or a site could point its own name at 127.0.0.1.
+    The Host header must name this machine too, or a site could point its own name at 127.0.0.1. A bare
+    `proxy_pass` of nginx adds no header and sends our own name as Host, but speaks HTTP/1.0, as no client
+    does; newer ones do not even that: behind a proxy `public_url` is what counts.
     """
+    if scope["http_version"] == "1.0":
+        return False
     host = origin = None
     for name, value in scope["headers"]:
         if name in _FORWARDED:

@@ -12,12 +12,12 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from openglm.asgi.events import Streams
-from openglm.errors import OpenGLMError, Overloaded
-from openglm.maas import door
+from openglm.errors import OpenGLMError, Overloaded, Unauthorized
+from openglm.maas import door, household
 from openglm.maas.agents import Agents, Conversations
 from openglm.maas.batches import Batches
 from openglm.maas.blobs import open_blobs
-from openglm.maas.database import open_database
+from openglm.maas.database import Database, open_database
 from openglm.maas.files import Files
 from openglm.maas.finetuning import TRAINER, FineTuning
 from openglm.maas.gateway.rows import Errands, Vectors
@@ -25,6 +25,7 @@ from openglm.maas.household import Household
 from openglm.maas.identity import Accounts, Audit, Caller, Keys, Oidc, Projects, Sessions
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.images import Images
+from openglm.maas.installation import Installation, open_installation
 from openglm.maas.knowledge import Knowledge
 from openglm.maas.limits import Limits
 from openglm.maas.models import Models
@@ -44,7 +45,6 @@ from openglm.maas.operate.request_log import RequestLog
 from openglm.maas.outbound import Fetched, GuardedSession
 from openglm.maas.responses import Responses
 from openglm.maas.search import LocalIndex, Reader, SearchEngine, SearxngEngine
-from openglm.maas.secrets import Secrets
 from openglm.maas.servers import Command, Servers, serve_command
 from openglm.maas.settings import Settings
 from openglm.maas.tasks import Tasks
@@ -77,8 +77,9 @@ class Platform:
         self.settings = settings
         self._serves = serves
         self.clock = clock
-        self.secrets = Secrets.open(settings.data)
         self.database = open_database(settings.database)
+        self.installation = _installation(settings, self.database)
+        self.secrets = self.installation.secrets
         # Who
         self.keys = Keys(self.database, self.secrets, jwt=settings.jwt_keys, clock=clock)
         self.accounts = Accounts(
@@ -214,6 +215,16 @@ class Platform:
         """Who sends a request, if their key is good and covers the endpoint, where one is named."""
         return await door.admit(self, request.scope, endpoint)
 
+    async def still(self, caller: Caller) -> Caller:
+        """The caller as their key stands now, for what runs on after its request: batches, async chats,
+        documents. Unauthorized once the key, its user or its organisation has ended."""
+        if caller.key_id != household.KEY:
+            return await self.keys.still(caller.key_id)
+        at_home = await self.household.caller()
+        if at_home is None:
+            raise Unauthorized("this machine's own work ended with the first account", reason="rejected")
+        return at_home
+
     def models_of(self, caller: Caller) -> list[str]:
         """The names that a caller may call."""
         return self.models.seen_by(caller, self.router.models)
@@ -257,6 +268,14 @@ class Platform:
             return SearxngEngine(self.settings.search_url, ask)
         self._index = LocalIndex(self.settings.data / "search.db", self.clock)
         return self._index
+
+
+def _installation(settings: Settings, database: Database) -> Installation:
+    try:
+        return open_installation(settings.data, database)
+    except BaseException:
+        database.close()
+        raise
 
 
 def _payments(settings: Settings) -> tuple[PaymentAdapter, ...]:

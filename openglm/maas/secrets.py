@@ -38,12 +38,17 @@ class Secrets:
         self._derived: dict[str, bytes] = {}
 
     @classmethod
-    def open(cls, folder: Path) -> Secrets:
-        """The key of the environment, else of the data folder, made there if it is not."""
+    def open(cls, folder: Path, *, make: bool = True) -> Secrets:
+        """The key of the environment, else of the data folder; with `make` it is made there if it is not."""
         if text := os.environ.get("OPENGLM_SECRET_KEY"):
             return cls(_decode(text, "OPENGLM_SECRET_KEY"))
         path = folder / "secret.key"
         if not path.exists():
+            if not make:
+                raise OpenGLMError(
+                    f"{path} is missing: it is the master key that the database was written with",
+                    hint="bring it back from a backup, or give it as OPENGLM_SECRET_KEY",
+                )
             _make(path)
         try:
             mode = stat.S_IMODE(path.stat().st_mode)

@@ -42,8 +42,8 @@ class Settings:
     currency: str = "CNY"  # of the wallet and of all prices
     sign_up: Literal["open", "invitation", "closed"] = "open"  # the first user always can
     jwt_keys: bool = True  # Zhipu's signed tokens beside raw keys
-    metrics_token: str = field(default="", repr=False)  # lets Prometheus in from elsewhere than this machine
-    public_url: str = ""  # where browsers see the platform, https://glm.example.org; default: as they ask
+    metrics_token: str = field(default="", repr=False)  # lets Prometheus read /metrics
+    public_url: str = ""  # where browsers see the platform; with one, nothing counts as of this machine
     oidc: tuple[Provider, ...] = ()  # [oidc.NAME] tables: who else may say who somebody is
     payment_secret: str = field(default="", repr=False)  # signs notices of the adapter "manual"; "": none
     trainings_at_once: int = 1  # fine-tuning jobs that train side by side on this node
@@ -65,11 +65,12 @@ def default_data_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "openglm"
 
 
-def read_settings(data: Path | None = None) -> Settings:
-    """The settings of a data folder, which is made if it is not there."""
+def read_settings(data: Path | None = None, *, make: bool = True) -> Settings:
+    """The settings of a data folder; with `make` it is made if it is not there."""
     folder = (data or default_data_folder()).expanduser().absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if make:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise OpenGLMError(
             f"cannot use {folder} as the data folder: {error.strerror}", hint="name another one with --data"

@@ -59,7 +59,10 @@ def test_a_platform_is_set_up_from_nothing(admin):
     admin("model", "add", "sonnet", "--alias-of", "glm")
     assert admin("model", "list")[0]["alias_of"] == "glm"
     assert admin("usage") == []
-    assert admin("verify")["unbalanced transactions"] == 0
+    assert admin("verify")["faults"] == 0
+    with sqlite3.connect(admin.data / "openglm.db") as database:
+        database.execute("UPDATE account SET balance = balance + 5")
+    assert "its balance is 12500000005" in admin("verify", fails=True)
     admin("key", "revoke", made["id"])
     assert admin("key", "list")[0]["revoked"]
 
@@ -81,7 +84,9 @@ def test_what_was_backed_up_comes_back(admin, tmp_path):
 
 
 def test_what_cannot_be_done_is_said_in_words(admin):
-    assert "no organisation" in admin("wallet", "show", fails=True)
+    for words in (("wallet", "show"), ("verify",), ("backup", str(admin.data / "a.tar")), ("accept-key",)):
+        assert "there is no platform in" in admin(*words, fails=True)
+    assert not admin.data.exists()
     admin("user", "add", "ann@example.com", "--password-file", str(admin.secret))
     assert "already" in admin(
         "user", "add", "ann@example.com", "--password-file", str(admin.secret), fails=True

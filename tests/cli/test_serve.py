@@ -57,7 +57,7 @@ def test_up_says_what_runs_and_is_ready_on_the_port_it_prints(smollm2, tmp_path)
         program.send_signal(signal.SIGINT)
         _, errors = program.communicate(timeout=60)
         assert program.returncode == 0
-    for said in ("SmolLM2-135M-Instruct", "Apache-2.0", "kernels"):
+    for said in ("SmolLM2-135M-Instruct", "Apache-2.0", "kernels", f"{url}/setup?token=glmu_"):
         assert said in errors
     assert "Traceback" not in errors
 

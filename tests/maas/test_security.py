@@ -127,6 +127,7 @@ def test_no_secret_is_in_the_database_or_in_a_log_in_clear(house: House, wait_un
 
     async def work() -> list[str]:
         person = await platform.accounts.sign_up("zoe@example.com", password, "Zoe")
+        setup = platform.installation.setup_token
         session = await platform.sessions.open(person.user.id)
         by = (await platform.accounts.members(house.org_id))[0]
         from openglm.maas.identity import Actor
@@ -136,7 +137,7 @@ def test_no_secret_is_in_the_database_or_in_a_log_in_clear(house: House, wait_un
         )
         (code,) = await platform.wallet.create_codes(1, 10**9)
         await platform.channels.put(Channel("far", house.upstream.url, {"far": "x"}, api_key=channel_key))
-        return [session.cookie, session.csrf, invited.token, code]
+        return [session.cookie, session.csrf, invited.token, code, setup]
 
     secrets = [*asyncio.run(work()), password, channel_key, house.key.partition(".")[2]]
     secrets.append((platform.settings.data / "secret.key").read_text().strip())

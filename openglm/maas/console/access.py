@@ -56,6 +56,7 @@ class Person:
     user: User
     session_id: str
     csrf: str
+    opened_at: int  # when they last proved who they are
     actor: Actor
 
 
@@ -124,7 +125,8 @@ async def person_of(request: Request, platform: House) -> Person:
     cookie = request.cookies.get(cookie_name(is_secure(request, platform)))
     signed_in = await platform.sessions.whose(cookie, request.headers.get(CSRF_HEADER), writes=writes)
     user = signed_in.user
-    return Person(user, signed_in.session_id, signed_in.csrf, actor_of(request, user.id))
+    actor = actor_of(request, user.id)
+    return Person(user, signed_in.session_id, signed_in.csrf, signed_in.opened_at, actor)
 
 
 SignedIn = Annotated[Person, Depends(person_of)]

@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from pydantic import Field
 
-from openglm.errors import Forbidden, OpenGLMError, Unauthorized
+from openglm.errors import OpenGLMError, Unauthorized
 from openglm.maas import door
 from openglm.maas.console.access import (
     Body,
     House,
     SignedIn,
-    actor_of,
     is_secure,
     keep,
     origin_of,
@@ -24,7 +24,7 @@ from openglm.maas.console.access import (
 )
 from openglm.maas.identity.people import Member, User
 from openglm.maas.identity.roles import PERMISSIONS, Role
-from openglm.maas.identity.sessions import Session, cookie_name, drop_cookie
+from openglm.maas.identity.sessions import OpenSession, Session, cookie_name, drop_cookie
 
 router = APIRouter(tags=["session"])
 OIDC_COOKIE = "glm_oidc"
@@ -50,6 +50,16 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Linked:
+    """An identity that is linked to one's account."""
+
+    provider: str | None
+    title: str
+    issuer: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """Who is here, and what a page needs to greet them. `user` is null for strangers."""
 
@@ -68,6 +78,9 @@ class SignUp(Body):
     password: str
     name: str
     invitation: str | None = None
+    setup: Annotated[str | None, Field(description="for the first account: the token that glm up prints")] = (
+        None
+    )
 
 
 class Login(Body):
@@ -80,7 +93,7 @@ class NewName(Body):
 
 
 class NewPassword(Body):
-    old: str
+    old: Annotated[str | None, Field(description="null: there is none yet")] = None
     new: str
 
 
@@ -100,14 +113,14 @@ async def who_is_here(request: Request, platform: House) -> State:
 
 @router.post("/sign-up", dependencies=[Ours], status_code=201)
 async def sign_up(body: SignUp, request: Request, response: Response, platform: House) -> State:
-    """Make an account and sign in. The first account of all is made on the platform's own machine."""
-    if await platform.accounts.is_empty() and not door.is_local(request.scope):
-        raise Forbidden(
-            "the first account, the operator's, is made on the platform's own machine",
-            hint="open the page there, or use: glm admin user add",
-        )
+    """Make an account and sign in. The first account of all, the operator's, needs the set-up token."""
     made = await platform.accounts.sign_up(
-        body.email, body.password, body.name, invitation=body.invitation, ip=door.address(request.scope)
+        body.email,
+        body.password,
+        body.name,
+        invitation=body.invitation,
+        is_founder=platform.installation.is_setup_token(body.setup),
+        ip=door.address(request.scope),
     )
     return await _enter(request, response, platform, made.user)
 
@@ -153,10 +166,15 @@ async def rename_me(body: NewName, platform: House, person: SignedIn) -> None:
 
 @router.post("/me/password", status_code=204)
 async def change_password(body: NewPassword, platform: House, person: SignedIn) -> None:
-    """Change one's password; other sessions end."""
-    await platform.accounts.change_password(
-        person.user.id, body.old, body.new, actor=person.actor, keep_session=person.session_id
-    )
+    """Change one's password, or set a first one soon after signing in; other sessions end."""
+    accounts, user_id, here = platform.accounts, person.user.id, person.session_id
+    if body.old is None:
+        proven_at = person.opened_at
+        await accounts.set_first_password(
+            user_id, body.new, proven_at=proven_at, actor=person.actor, keep_session=here
+        )
+    else:
+        await accounts.change_password(user_id, body.old, body.new, actor=person.actor, keep_session=here)
 
 
 @router.post("/invitations/accept")
@@ -190,10 +208,7 @@ async def oidc_callback(
         away = RedirectResponse(f"/?sign_in_error={quote(failure.message[:300])}", 303)
     else:
         away = RedirectResponse(arrival.return_to, 303)
-        if await _signed_in_as(request, platform) != arrival.user.id:
-            agent = request.headers.get("user-agent", "")
-            ip = door.address(request.scope)
-            keep(away, request, platform, await platform.sessions.open(arrival.user.id, ip=ip, agent=agent))
+        await _open_session(request, away, platform, arrival.user)
     away.delete_cookie(OIDC_COOKIE, path="/api/console/oidc", secure=secure, httponly=True)
     return away
 
@@ -207,6 +222,21 @@ async def oidc_begin(
 ) -> RedirectResponse:
     """Go to an identity provider to sign in."""
     return await _depart(provider, request, platform, return_to=return_to, user_id=None)
+
+
+@router.get("/me/identities")
+async def list_identities(platform: House, person: SignedIn) -> list[Linked]:
+    """The identities that one may sign in with. `provider` is null where the platform knows it no more."""
+    names = {one.issuer: one for one in platform.oidc.providers}
+    return [
+        Linked(
+            known.name if (known := names.get(link.issuer)) else None,
+            known.title or known.name if known else link.issuer,
+            link.issuer,
+            link.created_at,
+        )
+        for link in await platform.oidc.links(person.user.id)
+    ]
 
 
 @router.post("/me/identities/{provider}")
@@ -243,22 +273,19 @@ async def _depart(
     return away
 
 
-async def _signed_in_as(request: Request, platform: House) -> str | None:
-    try:
-        return (await person_of(request, platform)).user.id
-    except Unauthorized:
-        return None
-
-
 async def _enter(request: Request, response: Response, platform: House, user: User) -> State:
-    """Open a session for somebody who has just proven who they are; an older one of this browser ends."""
-    old = request.cookies.get(cookie_name(is_secure(request, platform)))
-    if old:
-        await platform.sessions.close(old)
-    actor = actor_of(request, user.id)
-    opened = await platform.sessions.open(user.id, ip=actor.ip, agent=request.headers.get("user-agent", ""))
-    keep(response, request, platform, opened)
+    opened = await _open_session(request, response, platform, user)
     return await _state(platform, user, opened.csrf, opened.id)
+
+
+async def _open_session(request: Request, response: Response, platform: House, user: User) -> OpenSession:
+    """A session for somebody who has just proven who they are; an older one of this browser ends."""
+    if old := request.cookies.get(cookie_name(is_secure(request, platform))):
+        await platform.sessions.close(old)
+    agent = request.headers.get("user-agent", "")
+    opened = await platform.sessions.open(user.id, ip=door.address(request.scope), agent=agent)
+    keep(response, request, platform, opened)
+    return opened
 
 
 async def _state(platform: House, user: User | None, csrf: str | None, session_id: str | None) -> State:

@@ -84,9 +84,22 @@ class Database:
         self._writer = threading.Thread(target=self._write_groups, name="openglm-writer", daemon=True)
         self._writer.start()
 
-    async def write(self, work: Callable[[Transaction], T], *, durable: bool = False) -> T:
-        """Run `work` in the writer and wait for its commit. What it raises is raised here, undone."""
-        return await asyncio.wrap_future(self.submit(work, durable=durable))
+    async def write(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        durable: bool = False,
+        then: Callable[[], None] | None = None,
+    ) -> T:
+        """Run `work` in the writer and wait for its commit. What it raises is raised here, undone.
+
+        `then` forgets what was remembered of it: also after a failure, since a commit may be half known.
+        """
+        try:
+            return await asyncio.wrap_future(self.submit(work, durable=durable))
+        finally:
+            if then:
+                then()
 
     def write_now(self, work: Callable[[Transaction], T], *, durable: bool = False) -> T:
         return self.submit(work, durable=durable).result()

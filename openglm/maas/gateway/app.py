@@ -43,6 +43,7 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     """The platform over HTTP; serve it with `openglm.asgi.run`. `page` adds the web page at /."""
 
     from openglm.maas.console import app as console  # FastAPI takes its time to import
+    from openglm.maas.console import setup
 
     def wrap(word: str, handler: RequestHandler) -> RequestHandler:
         return wrapped(platform, BY_WORD[word], handler)
@@ -50,8 +51,13 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     async def metrics(request: Request) -> Response:
         given = (door.credential(request.scope) or "").removeprefix("Bearer ")
         token = platform.settings.metrics_token
-        if not door.is_local(request.scope) and not (token and same(given, token)):
-            raise Unauthorized("metrics are for this machine, or for the operator's token", reason="rejected")
+        home = await door.at_home(platform, request.scope)
+        if home is None and not (token and same(given, token)):
+            raise Unauthorized(
+                "metrics need the operator's token",
+                reason="rejected",
+                hint="set OPENGLM_METRICS_TOKEN, and let Prometheus send it as a bearer token",
+            )
         return Response(platform.metrics.text(), media_type=CONTENT_TYPE)
 
     routes: list[BaseRoute] = [
@@ -63,6 +69,7 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     for room in (files, batches, tasks, finetuning, search, moderation, knowledge, image_links):
         routes += room.routes(platform, wrap)
     routes += later.routes(platform)
+    routes += setup.routes(platform)
     routes.append(Mount(console.PATH, console.create_console(platform)))
     if page:
         routes.append(Mount("/", create_page()))

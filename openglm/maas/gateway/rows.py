@@ -55,22 +55,27 @@ class Errands:
     async def run(
         self, caller: Caller, endpoint: str, body: bytes, errand: str, keep: Keep
     ) -> tuple[int, bytes]:
-        """Status and body. Raises, with nothing charged, where the same errand may succeed later."""
+        """Status and body. Raises, with nothing charged, where the same errand may succeed later.
+
+        It runs on the rights that the caller's key has now, not on those it had when the errand was given.
+        """
         platform = self._platform
         version, _, path = endpoint.removeprefix("/").partition("/")
         surface = ZHIPU if version == "v4" else OPENAI
-        call = Call(
-            {"type": "http", "headers": [], "path": endpoint},
-            body,
-            caller,
-            surface,
-            new_id("req", platform.clock()),
-            platform.clock(),
-            batch=self._batch,
-            errand=errand,
-        )
+        request_id = new_id("req", platform.clock())
         try:
+            caller = await platform.still(caller)
             caller.may_call(WORDS[path])
+            call = Call(
+                {"type": "http", "headers": [], "path": endpoint},
+                body,
+                caller,
+                surface,
+                request_id,
+                platform.clock(),
+                batch=self._batch,
+                errand=errand,
+            )
             work = {
                 "chat/completions": self._chat,
                 "completions": self._completion,
@@ -82,7 +87,7 @@ class Errands:
         except (RateLimited, Overloaded, UpstreamFailure, DuplicateRequest):
             raise
         except OpenGLMError as error:
-            wire = surface.encode_error(error, call.request_id)
+            wire = surface.encode_error(error, request_id)
             return wire.status, msgspec.json.encode(wire.body)
 
     async def _chat(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
@@ -192,7 +197,7 @@ class Vectors:
         call = Call(
             {"type": "http", "headers": [], "path": "/v4/embeddings"},
             b"",
-            caller,
+            await platform.still(caller),
             ZHIPU,
             new_id("req", platform.clock()),
             platform.clock(),

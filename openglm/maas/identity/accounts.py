@@ -39,6 +39,9 @@ from openglm.maas.ids import Clock, wall_clock
 def _nothing() -> None: ...
 
 
+FRESH_MS = 15 * 60_000  # of a sign-in that stands for the old password
+
+
 class Accounts:
     """`changed` is called after anything that a remembered key may depend on: pass `keys.forget`."""
 
@@ -64,22 +67,37 @@ class Accounts:
         return await self._database.read_one("SELECT 1 FROM app_user LIMIT 1") is None
 
     async def sign_up(
-        self, email: str, password: str, name: str, *, invitation: str | None = None, ip: str | None = None
+        self,
+        email: str,
+        password: str,
+        name: str,
+        *,
+        invitation: str | None = None,
+        is_founder: bool = False,
+        ip: str | None = None,
     ) -> SignedUp:
-        """A new user: with an invitation into its organisation, else with one of their own."""
+        """A new user: with an invitation into its organisation, else with one of their own.
+
+        Only a founder, who has proven to hold the set-up token, makes the first account, the operator's. An
+        invitation proves nothing about an address: who invites sees the token.
+        """
         email, name = clean_email(email), clean_name(name)
-        if not await self.is_empty() and not invitation:
-            self._check_open()
+        if not await self.is_empty():
+            self._check_open(invited=invitation is not None)
+        elif not is_founder:
+            raise _no_founder()
         now = self._clock()
         # The attempt is counted by itself: a refusal below must not undo it.
-        await self._database.write(lambda tx: attempts.attempt(tx, now, "sign-up", ip))
+        await self._database.write(lambda tx: attempts.to_sign_up(tx, now, ip))
         hashed = await self._passwords.hash(password, email=email)
 
         def work(tx: Transaction) -> SignedUp:
             invited = invitations.take(tx, now, invitation, email) if invitation else None
-            user = add_user(tx, now, email, name, hashed, verified=invited is not None)
-            if not invited and not user.is_operator:
-                self._check_open()
+            user = add_user(tx, now, email, name, hashed, verified=False)
+            if not user.is_operator:
+                self._check_open(invited=invited is not None)
+            elif not is_founder:
+                raise _no_founder()
             return self._settle_in(tx, now, user, invited, ip)
 
         return await self._database.write(work, durable=True)
@@ -98,13 +116,15 @@ class Accounts:
         return await self._database.write(work, durable=True)
 
     async def sign_up_proven(self, email: str, name: str, *, ip: str | None = None) -> SignedUp:
-        """A new user whose address an identity provider vouches for; they have no password."""
+        """A new user whose address an identity provider vouches for; they have no password. Never the first:
+        a provider knows many people, and says of none that the platform is theirs."""
         email, name, now = clean_email(email), clean_name(name), self._clock()
 
         def work(tx: Transaction) -> SignedUp:
             user = add_user(tx, now, email, name, None, verified=True)
-            if not user.is_operator:
-                self._check_open()
+            if user.is_operator:
+                raise _no_founder()
+            self._check_open()
             return self._settle_in(tx, now, user, None, ip)
 
         return await self._database.write(work, durable=True)
@@ -112,7 +132,7 @@ class Accounts:
     async def login(self, email: str, password: str, *, ip: str | None = None) -> User:
         """The user, or Unauthorized in the same words whatever was wrong, or RateLimited."""
         email, now = clean_email(email), self._clock()
-        await self._database.write(lambda tx: attempts.attempt(tx, now, email, ip))
+        await self._database.write(lambda tx: attempts.to_sign_in(tx, now, email, ip))
         row = await self._database.read_one("SELECT * FROM app_user WHERE email = :email", email=email)
         known = row["password_hash"] if row is not None else None
         right = await self._passwords.matches(password, known)
@@ -149,12 +169,30 @@ class Accounts:
     async def change_password(
         self, user_id: str, old: str, new: str, *, actor: Actor = SYSTEM, keep_session: str | None = None
     ) -> None:
-        """A new password for who knows the old one; every session but `keep_session` ends."""
+        """A new password for whoever knows the old one; every session but `keep_session` ends."""
         user, now = await self.user(user_id), self._clock()
-        await self._database.write(lambda tx: attempts.attempt(tx, now, user.email, actor.ip))
+        await self._database.write(lambda tx: attempts.to_sign_in(tx, now, user.email, actor.ip))
         row = await self._database.read_one("SELECT * FROM app_user WHERE id = :id", id=user_id)
         if not await self._passwords.matches(old, row["password_hash"] if row is not None else None):
             raise Forbidden("the old password is wrong")
+        await self._put_password(user, new, actor, keep_session)
+
+    async def set_first_password(
+        self,
+        user_id: str,
+        new: str,
+        *,
+        proven_at: int,
+        actor: Actor = SYSTEM,
+        keep_session: str | None = None,
+    ) -> None:
+        """A password for somebody who has signed in by an identity provider alone. There is no old one to ask
+        for, so they must have signed in lately: a browser left open must not become a password."""
+        user = await self.user(user_id)
+        if user.has_password:
+            raise Conflict("this account has a password", hint="change it with the old one")
+        if self._clock() - proven_at > FRESH_MS:
+            raise Forbidden("this sign-in is too old to set a password", hint="sign in again first")
         await self._put_password(user, new, actor, keep_session)
 
     async def reset_password(self, user_id: str, new: str, *, actor: Actor = SYSTEM) -> None:
@@ -363,8 +401,8 @@ class Accounts:
         finally:
             self._changed()
 
-    def _check_open(self) -> None:
-        if self._sign_up == "open":
+    def _check_open(self, *, invited: bool = False) -> None:
+        if self._sign_up == "open" or (self._sign_up == "invitation" and invited):
             return
         if self._sign_up == "invitation":
             raise Forbidden("sign-up needs an invitation here", hint="ask an organisation's owner for one")
@@ -425,6 +463,13 @@ class Accounts:
             note(tx, now, actor, action, org_id, org_id=org_id, details={column: value})
 
         await self._write(work)
+
+
+def _no_founder() -> Forbidden:
+    return Forbidden(
+        "the first account, the operator's, needs the set-up token",
+        hint="open the address that glm up prints at its start, or use: glm admin user add",
+    )
 
 
 def _touched(rows: int, what: str, name: str) -> None:

@@ -18,6 +18,14 @@ def as_address(text: str) -> Address | None:
     return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
 
 
+def subscriber(text: str | None) -> str:
+    """What one subscriber has: an IPv4 address, or the 64 bits before an IPv6 host's own part."""
+    address = as_address(text) if text else None
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    return str(address) if address else text or ""
+
+
 def as_network(text: str, param: str) -> Network:
     """A network such as 10.0.0.0/8 or a single address. Bits beyond the prefix are an error, not a guess."""
     try:

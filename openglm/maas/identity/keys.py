@@ -123,6 +123,18 @@ class Keys:
             self._write_use(known.caller.key_id, now)
         return known.caller
 
+    async def still(self, key_id: str) -> Caller:
+        """Whoever holds a key now, for work that it began and that goes on without a client; Unauthorized
+        once the key has ended. Two seconds late at most, like a request."""
+        remembered = b"id:" + key_id.encode()  # no credential: those are 32 bytes of a hash
+        known = self._known.get(remembered)
+        if known is None or known.until <= self._ticks():
+            generation, until = self._generation, self._ticks() + TTL_S
+            known = self._remember(remembered, await self._live_row(key_id), None, generation, until)
+        if known.expires_at is not None and known.expires_at <= self._clock():
+            raise Unauthorized("this API key has expired", reason="expired")
+        return known.caller
+
     def forget(self) -> None:
         """Read keys anew from here on: something about keys, members or organisations has changed."""
         self._generation += 1
@@ -261,19 +273,28 @@ class Keys:
                 "signed tokens are switched off here", reason="rejected", hint="send the API key itself"
             )
         key_id, secret = (token.key_id, "") if token is not None else _split(text)
-        row = await self._database.read_one(_LOOK_UP, id=key_id)
-        if row is None or row["live"] != 1:
-            raise Unauthorized("this API key is not known or was revoked", reason="rejected")
+        row = await self._live_row(key_id)
         if token is not None:
             sealed = self._secrets.unseal(_PURPOSE, row["sealed_secret"], context=key_id)
             verify_signed(text, sealed)
         elif not same(fingerprint(secret), row["secret_hash"]):
-            raise Unauthorized("this API key is not known or was revoked", reason="rejected")
+            raise _unknown()
+        return self._remember(digest, row, token, generation, until)
+
+    async def _live_row(self, key_id: str) -> Row:
+        row = await self._database.read_one(_LOOK_UP, id=key_id)
+        if row is None or row["live"] != 1:
+            raise _unknown()
+        return row
+
+    def _remember(
+        self, digest: bytes, row: Row, token: Claims | None, generation: int, until: float
+    ) -> _Known:
         known = _Known(
             Caller(
                 org_id=row["org_id"],
                 project_id=row["project_id"],
-                key_id=key_id,
+                key_id=row["id"],
                 user_id=row["user_id"],
                 tier=row["tier"],
                 models=tuple(msgspec.json.decode(row["models"])),
@@ -322,6 +343,10 @@ LEFT JOIN member m ON m.org_id = k.org_id AND m.user_id = k.user_id
 LEFT JOIN app_user u ON u.id = k.user_id
 WHERE k.id = :id
 """
+
+
+def _unknown() -> Unauthorized:
+    return Unauthorized("this API key is not known or was revoked", reason="rejected")
 
 
 def _bare(credential: str | None) -> str:

@@ -23,10 +23,15 @@ def clean_name(text: str, param: str = "name") -> str:
 
 
 def clean_email(text: str) -> str:
-    """The address in the one spelling that we compare: lower case, composed."""
-    email = unicodedata.normalize("NFKC", text).strip().casefold() if isinstance(text, str) else ""
+    """The address in the one spelling that we compare: ASCII, lower case.
+
+    Folding letters beyond ASCII makes one address of two mailboxes: straße@ and strasse@ are two people.
+    """
+    email = text.strip().lower() if isinstance(text, str) and text.isascii() else ""
     if len(email) > MAX_EMAIL or not _EMAIL.fullmatch(email) or not email.isprintable():
         raise InvalidRequest(
-            "this is not an e-mail address", param="email", hint="write it like ann@example.org"
+            "this is not an e-mail address that can be used here",
+            param="email",
+            hint="write it like ann@example.org, a domain of other letters as xn--…",
         )
     return email

@@ -69,6 +69,14 @@ class Arrival:
     return_to: str
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An identity of somebody's at one provider."""
+
+    issuer: str
+    created_at: int
+
+
 @dataclass(slots=True)
 class _Read:
     """What a provider says of itself, and when we read it."""
@@ -183,6 +191,12 @@ class Oidc:
         claims = await self._verify(provider, token, nonce)
         user, is_new = await self._whose(provider, claims, login["user_id"], Actor(login["user_id"], ip))
         return Arrival(user, is_new, login["return_to"])
+
+    async def links(self, user_id: str) -> tuple[Link, ...]:
+        rows = await self._database.read(
+            "SELECT issuer, created_at FROM oidc_link WHERE user_id = :id ORDER BY created_at", id=user_id
+        )
+        return tuple(Link(row["issuer"], row["created_at"]) for row in rows)
 
     async def unlink(self, user_id: str, issuer: str, *, actor: Actor) -> None:
         """Part from an identity. Who has no password keeps their last one."""

@@ -115,6 +115,8 @@ def add_user(
     """A new user; the first one of all becomes the platform's operator."""
     if tx.kind == "postgres":  # two nodes must not both see an empty table
         tx.run("LOCK TABLE app_user IN SHARE ROW EXCLUSIVE MODE")
+    # This tells a stranger that the address has an account. Whoever signs up is signed in at once, and no
+    # mail is sent, so no answer could hide it; sign-ups are limited by address instead.
     if tx.one("SELECT 1 FROM app_user WHERE email = :email", email=email):
         raise Conflict("this e-mail address has an account already", hint="sign in instead")
     first = tx.one("SELECT 1 FROM app_user LIMIT 1") is None

@@ -43,6 +43,7 @@ class SignedIn:
     session_id: str
     user: User
     csrf: str
+    opened_at: int
 
     def __repr__(self) -> str:
         return f"SignedIn(session_id={self.session_id!r}, user_id={self.user.id!r})"
@@ -116,7 +117,7 @@ class Sessions:
             )
         if now - row["seen_at"] >= TOUCH_MS:
             await self._touch(hashed, now)
-        return SignedIn(row["session_id"], user_of(row), expected)
+        return SignedIn(row["session_id"], user_of(row), expected, row["opened_at"])
 
     async def close(self, cookie: str) -> None:
         """Sign out here."""
@@ -170,7 +171,7 @@ class Sessions:
 
 
 _WHOSE = """
-SELECT s.id AS session_id, s.expires_at, s.ends_at, s.seen_at, u.*
+SELECT s.id AS session_id, s.created_at AS opened_at, s.expires_at, s.ends_at, s.seen_at, u.*
 FROM session s JOIN app_user u ON u.id = s.user_id
 WHERE s.token_hash = :hash
 """

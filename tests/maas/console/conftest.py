@@ -71,7 +71,7 @@ def town(database_url: str, tmp_path: Path) -> Iterator[Town]:
 @pytest.fixture
 def ann(town: Town) -> Browser:
     """The first user: owner of an organisation, and the platform's operator."""
-    return town.browser().sign_up("ann@example.com")
+    return town.browser().sign_up("ann@example.com", setup=town.platform.installation.setup_token)
 
 
 @pytest.fixture

@@ -18,19 +18,27 @@ from tests.maas.console.conftest import PASSWORD
 from tests.maas.fake_provider import running_provider
 
 
-def visited(database_url, tmp_path, visit) -> None:
+def visited(database_url, tmp_path, visit, *, founded=True) -> None:
     """Runs `visit(fake, client, platform)` with a provider and a platform that knows it."""
 
     async def whole() -> None:
         async with running_provider(wall_clock) as fake:
             provider = Provider("corp", fake.issuer, "client", "hush", "The Company")
             platform = Platform(Settings(data=tmp_path, database_url=database_url, oidc=(provider,)))
+            if founded:
+                await platform.accounts.add("root@example.org", PASSWORD, "Root")
             with Running(create_app(platform)) as url:
                 headers = {"origin": url}
                 async with httpx.AsyncClient(base_url=f"{url}/api/console/", headers=headers) as client:
                     await visit(fake, client, platform)
 
     asyncio.run(whole())
+
+
+async def take_token(client) -> None:
+    """The page reads who is here anew, and sends that session's CSRF token from then on."""
+    client.headers.pop("x-csrf-token", None)
+    client.headers["x-csrf-token"] = (await client.get("session")).json()["csrf"]
 
 
 async def come_back(fake, client, departure: httpx.Response) -> httpx.Response:
@@ -52,6 +60,18 @@ def test_a_browser_signs_in_through_the_company(database_url, tmp_path):
     visited(database_url, tmp_path, visit)
 
 
+@pytest.mark.parametrize("headers", [{}, {"x-forwarded-for": "203.0.113.9"}])
+def test_a_stranger_of_the_company_does_not_become_the_operator(database_url, tmp_path, headers):
+    async def visit(fake, client, platform):
+        client.headers.update(headers)
+        back = await come_back(fake, client, await client.get("oidc/corp"))
+        assert "set-up%20token" in back.headers["location"]
+        assert (await client.get("session")).json()["user"] is None
+        assert await platform.accounts.is_empty()
+
+    visited(database_url, tmp_path, visit, founded=False)
+
+
 def test_a_sign_in_that_began_elsewhere_comes_back_as_a_message(database_url, tmp_path):
     async def visit(fake, client, platform):
         departure = await client.get("oidc/corp")
@@ -70,13 +90,50 @@ def test_an_identity_is_linked_to_an_account_and_taken_off_again(database_url, t
         client.headers["x-csrf-token"] = made["csrf"]
         away = await client.post("me/identities/corp")
         await client.get("oidc/callback", params=fake.visit(away.json()["url"]))
+        await take_token(client)
+        (linked,) = (await client.get("me/identities")).json()
+        assert (linked["provider"], linked["title"], linked["issuer"]) == ("corp", "The Company", fake.issuer)
         stranger = httpx.AsyncClient(base_url=client.base_url)
         async with stranger:
             await come_back(fake, stranger, await stranger.get("oidc/corp"))
             assert (await stranger.get("session")).json()["user"]["id"] == made["user"]["id"]
         assert (await client.delete("me/identities/corp")).status_code == 204
+        assert (await client.get("me/identities")).json() == []
         assert (await client.delete("me/identities/corp")).status_code == 404
         assert (await client.delete("me/identities/nobody")).status_code == 404
+
+    visited(database_url, tmp_path, visit)
+
+
+def test_a_sign_in_closes_the_session_that_the_browser_had(database_url, tmp_path):
+    async def visit(fake, client, platform):
+        body = {"email": "bob@example.org", "password": PASSWORD, "name": "Bob"}
+        made = (await client.post("sign-up", json=body)).json()
+        for _ in range(2):
+            await come_back(fake, client, await client.get("oidc/corp"))
+            rows = platform.database.read_now("SELECT user_id FROM session")
+            assert len(rows) == 1
+            assert rows[0]["user_id"] != made["user"]["id"]
+
+    visited(database_url, tmp_path, visit)
+
+
+def test_who_has_no_password_sets_one_soon_after_signing_in(database_url, tmp_path):
+    async def visit(fake, client, platform):
+        async def sign_in():
+            await come_back(fake, client, await client.get("oidc/corp"))
+            await take_token(client)
+
+        await sign_in()
+        new = {"new": "a long and odd passphrase"}
+        platform.database.write_now(lambda tx: tx.run("UPDATE session SET created_at = created_at - 900001"))
+        late = await client.post("me/password", json=new)
+        assert (late.status_code, "sign in again" in late.text) == (403, True)
+        await sign_in()
+        assert (await client.post("me/password", json=new)).status_code == 204
+        assert (await client.get("session")).json()["user"]["has_password"]
+        assert (await client.post("me/password", json=new)).status_code == 409
+        assert (await client.delete("me/identities/corp")).status_code == 204
 
     visited(database_url, tmp_path, visit)
 

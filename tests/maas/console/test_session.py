@@ -24,20 +24,26 @@ def test_who_signs_up_is_signed_in_and_owns_an_organisation(town, ann):
     assert state["csrf"] == ann.headers["x-csrf-token"]
 
 
-def test_the_first_account_is_made_on_the_machine_itself(town):
-    answer = town.browser().post(
-        "sign-up",
-        json={"email": "eve@example.com", "password": PASSWORD, "name": "Eve"},
-        headers={"x-forwarded-for": "203.0.113.9"},
-    )
+@pytest.mark.parametrize("setup", [{}, {"setup": None}, {"setup": ""}, {"setup": "glmu_" + "0" * 64}])
+def test_the_first_account_needs_the_set_up_token(town, setup):
+    body = {"email": "eve@example.com", "password": PASSWORD, "name": "Eve"}
+    answer = town.browser().post("sign-up", json=body | setup)
     assert answer.status_code == 403
     assert "glm admin user add" in answer.json()["error"]["message"]
     assert not town.rows("SELECT 1 FROM app_user")
 
 
-def test_the_cookie_is_closed_to_scripts_and_other_sites(town):
+def test_who_has_the_set_up_token_founds_the_platform_from_anywhere_and_only_once(town):
+    setup = town.platform.installation.setup_token
+    far = town.browser()
+    far.headers["x-forwarded-for"] = "203.0.113.9"
+    assert far.sign_up("ann@example.com", setup=setup).state["user"]["is_operator"]
+    assert not town.browser().sign_up("bob@example.com", setup=setup).state["user"]["is_operator"]
+
+
+def test_the_cookie_is_closed_to_scripts_and_other_sites(town, ann):
     answer = town.browser().post(
-        "sign-up", json={"email": "ann@example.com", "password": PASSWORD, "name": "Ann"}
+        "sign-up", json={"email": "bob@example.com", "password": PASSWORD, "name": "Bob"}
     )
     assert "HttpOnly" in answer.headers["set-cookie"]
     assert "SameSite=Lax" in answer.headers["set-cookie"]

@@ -69,7 +69,7 @@ def housed(
     platform = Platform(Settings(data=data, database_url=database_url))
 
     async def furnish() -> tuple[str, str]:
-        person = await platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann")
+        person = await platform.accounts.add("ann@example.com", "a long and odd passphrase", "Ann")
         new = await Keys(platform.database, platform.secrets).create(
             person.org_id, person.project_id, "tests"
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -36,9 +38,28 @@ def test_until_somebody_signs_up_this_machine_needs_no_key(empty):
     assert first.status_code == 200
     rows = platform.database.read_now("SELECT org_id, cost_nano FROM usage_event")
     assert [tuple(row) for row in rows] in ([], [("org_household", 0)])
-    asyncio.run(platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann"))
+    asyncio.run(platform.accounts.add("ann@example.com", "a long and odd passphrase", "Ann"))
     platform.household._looked_at -= LOOK_AGAIN_MS
     assert httpx.post(f"{url}/v1/chat/completions", json=CHAT).status_code == 401
+
+
+def test_nothing_counts_as_of_this_machine_once_the_platform_has_a_public_address(tmp_path):
+    platform = Platform(Settings(data=tmp_path, public_url="https://glm.example.org"))
+    with Running(create_app(platform)) as url:
+        assert httpx.post(f"{url}/v1/chat/completions", json=CHAT).status_code == 401
+        assert httpx.get(f"{url}/metrics").status_code == 401
+
+
+def test_what_a_bare_proxy_pass_brings_needs_a_key(empty):
+    """nginx without further words: our own name as Host, no header of its own, HTTP/1.0."""
+    _, url = empty
+    address = urlsplit(url)
+    for path in ("/metrics", "/v1/models"):
+        with socket.create_connection((address.hostname, address.port)) as line:
+            line.sendall(
+                f"GET {path} HTTP/1.0\r\nHost: {address.netloc}\r\nConnection: close\r\n\r\n".encode()
+            )
+            assert b" 401 " in line.makefile("rb").readline()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +83,7 @@ def test_the_page_of_this_address_may_ask(empty):
     assert answer.status_code == 200
 
 
-def test_metrics_are_read_from_this_machine_or_with_the_operators_token(empty):
+def test_metrics_are_read_at_home_and_else_with_the_operators_token(empty):
     platform, url = empty
     httpx.post(f"{url}/v1/chat/completions", json=CHAT)
     assert b"openglm_" in httpx.get(f"{url}/metrics").content
@@ -72,3 +93,6 @@ def test_metrics_are_read_from_this_machine_or_with_the_operators_token(empty):
     good, bad = ({**far, "authorization": f"Bearer {word}"} for word in ("scrape", "scrap"))
     assert httpx.get(f"{url}/metrics", headers=good).status_code == 200
     assert httpx.get(f"{url}/metrics", headers=bad).status_code == 401
+    asyncio.run(platform.accounts.add("ann@example.com", "a long and odd passphrase", "Ann"))
+    platform.household._looked_at -= LOOK_AGAIN_MS
+    assert httpx.get(f"{url}/metrics").status_code == 401

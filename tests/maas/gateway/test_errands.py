@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import httpx
 import openai
+import pytest
 
 from tests.maas.gateway.conftest import PICO_IN, PICO_OUT, House
 
@@ -94,3 +96,34 @@ def test_a_batch_waits_out_an_upstream_that_is_down_and_bills_only_what_was_answ
     assert client.batches.retrieve(batch.id).request_counts.completed == 2
     house.settled(wait_until)
     assert sorted(row["status"] for row in house.usage() if row["cost_nano"]) == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("end", ["key", "organisation", "project"])
+def test_what_runs_on_stops_with_its_key_and_bills_nothing_more(house: House, wait_until, end):
+    """A batch and an asynchronous chat wait for a model that is down, and their key ends meanwhile."""
+    platform = house.platform
+    house.upstream.always = {"status": 503}
+    client = openai.OpenAI(base_url=f"{house.url}/v1", api_key=house.key, max_retries=0)
+    file = client.files.create(file=("in.jsonl", rows(3)), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    message = {"role": "user", "content": "{}"}
+    house.post("/api/paas/v4/async/chat/completions", {"model": "glm", "messages": [message]})
+    wait_until(lambda: len(house.upstream.bodies) >= 4)
+    (key,) = house.rows("SELECT id, project_id FROM api_key")
+    if end == "key":
+        asyncio.run(platform.keys.revoke(house.org_id, key["id"]))
+    elif end == "organisation":
+        asyncio.run(platform.accounts.disable_org(house.org_id))
+    else:
+        asyncio.run(platform.projects.archive(house.org_id, key["project_id"]))
+    house.upstream.always = {}
+    wait_until(lambda: house.rows("SELECT state FROM async_task")[0]["state"] == "FAIL")
+    wait_until(lambda: house.rows("SELECT state FROM batch")[0]["state"] == "completed")
+    assert house.rows("SELECT failed, total FROM batch") == [{"failed": 3, "total": 3}]
+    refusal = json.loads(house.rows("SELECT answer FROM async_task")[0]["answer"])
+    assert "revoked" in refusal["error"]["message"]
+    house.settled(wait_until)
+    assert not [row for row in house.usage() if row["cost_nano"]]
+    assert batch.id == house.rows("SELECT id FROM batch")[0]["id"]

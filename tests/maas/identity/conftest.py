@@ -45,7 +45,9 @@ class World:
 
     async def person(self, name: str):
         """Sign up `name` with an organisation of their own."""
-        return await self.accounts.sign_up(f"{name}@example.org", PASSWORD, name, ip=f"ip-of-{name}")
+        return await self.accounts.sign_up(
+            f"{name}@example.org", PASSWORD, name, is_founder=True, ip=f"ip-of-{name}"
+        )
 
     async def key(self, person, **scopes) -> str:
         made = await self.keys.create(person.org_id, person.project_id, "k", **scopes)

@@ -51,16 +51,32 @@ def test_two_first_users_at_once_make_one_operator(world):
     asyncio.run(scenario())
 
 
+def test_without_the_set_up_token_nobody_makes_the_first_account(world):
+    async def scenario():
+        for word in ("open", "invitation", "closed"):
+            error = await refused(
+                Forbidden, world.with_sign_up(word).sign_up("eve@example.org", PASSWORD, "eve")
+            )
+            assert "glm admin user add" in str(error)
+        await refused(
+            Forbidden, world.accounts.sign_up("eve@example.org", PASSWORD, "eve", invitation="glmi_x")
+        )
+        assert await world.accounts.is_empty()
+
+    asyncio.run(scenario())
+
+
 def test_sign_up_can_be_closed_or_need_an_invitation_but_never_shuts_out_the_first(world):
     async def scenario():
         by_invitation, closed = world.with_sign_up("invitation"), world.with_sign_up("closed")
-        ann = await closed.sign_up("ann@example.org", PASSWORD, "ann")
+        ann = await closed.sign_up("ann@example.org", PASSWORD, "ann", is_founder=True)
         for accounts in (by_invitation, closed):
             await refused(Forbidden, accounts.sign_up("eve@example.org", PASSWORD, "eve"))
         token = (await closed.invite(ann.org_id, "bob@example.org", "viewer", by=Actor(ann.user.id))).token
+        await refused(Forbidden, closed.sign_up("bob@example.org", PASSWORD, "bob", invitation=token))
         bob = await by_invitation.sign_up("bob@example.org", PASSWORD, "bob", invitation=token)
         assert (bob.org_id, bob.project_id) == (ann.org_id, ann.project_id)
-        assert bob.user.is_verified
+        assert not bob.user.is_verified  # whoever invited them knows the token too
 
     asyncio.run(scenario())
 
@@ -70,7 +86,9 @@ def test_sign_up_can_be_closed_or_need_an_invitation_but_never_shuts_out_the_fir
 )
 def test_weak_passwords_are_refused(world, password):
     async def scenario():
-        error = await refused(InvalidRequest, world.accounts.sign_up("ann@example.org", password, "ann"))
+        error = await refused(
+            InvalidRequest, world.accounts.sign_up("ann@example.org", password, "ann", is_founder=True)
+        )
         assert error.param == "password"
         assert await world.accounts.is_empty()
 
@@ -78,7 +96,11 @@ def test_weak_passwords_are_refused(world, password):
 
 
 @pytest.mark.parametrize(
-    "email", ["", "ann", "ann@", "@b.c", "a b@c.de", "a@b", "a@b.c\r\nx: y", "a" * 250 + "@b.cd", None]
+    "email",
+    [
+        *("", "ann", "ann@", "@b.c", "a b@c.de", "a@b", "a@b.c\r\nx: y", "a" * 250 + "@b.cd", None),
+        *("straße@b.cd", "\N{KELVIN SIGN}im@b.cd", "ann@straße.de", "ann@\uff45xample.org", "a@b.cd\x00"),
+    ],
 )
 def test_what_is_no_address_is_refused(world, email):
     async def scenario():
@@ -148,6 +170,46 @@ def test_one_address_cannot_try_many_accounts_nor_many_addresses_one_account(wor
                 Unauthorized, world.accounts.login("ann@example.org", "wrong password", ip=f"8.8.8.{number}")
             )
         await refused(RateLimited, world.accounts.login("ann@example.org", PASSWORD, ip="7.7.7.7"))
+
+    asyncio.run(scenario())
+
+
+def test_the_addresses_of_one_ipv6_subscriber_count_as_one(world):
+    async def scenario():
+        await world.person("ann")
+        outcomes = []
+        for number in range(31):
+            with pytest.raises((Unauthorized, RateLimited)) as caught:
+                await world.accounts.login(
+                    f"u{number}@example.org", "wrong password", ip=f"2001:db8:1:2::{number:x}"
+                )
+            outcomes.append(caught.type)
+        assert outcomes == [Unauthorized] * 30 + [RateLimited]
+        for ip in ("2001:db8:1:3::1", "::ffff:9.9.9.9", "9.9.9.9"):
+            await refused(Unauthorized, world.accounts.login("ann@example.org", "wrong password", ip=ip))
+        pairs = {row["bucket"] for row in await world.database.read("SELECT bucket FROM login_attempt")}
+        assert (
+            len([bucket for bucket in pairs if bucket.endswith(":9.9.9.9")]) == 2
+        )  # one v4 address: pair, ip
+
+    asyncio.run(scenario())
+
+
+def test_sign_ups_are_limited_by_address_alone_and_say_so(world):
+    async def scenario():
+        await world.person("root")
+
+        async def sign_up(name, ip):
+            await world.accounts.sign_up(f"{name}@example.org", "password12", name, ip=ip)
+
+        for number in range(100):  # the password is refused, after the attempt was counted
+            await refused(InvalidRequest, sign_up(f"u{number}", "9.9.9.9"))
+        error = await refused(RateLimited, sign_up("last", "9.9.9.9"))
+        assert "accounts are being made from your network" in str(error)
+        assert "password" not in str(error)
+        await refused(InvalidRequest, sign_up("elsewhere", "8.8.8.8"))
+        assert (await world.person("ann")).user.email == "ann@example.org"
+        await refused(Unauthorized, world.accounts.login("ann@example.org", "wrong password", ip="9.9.9.9"))
 
     asyncio.run(scenario())
 

@@ -42,6 +42,7 @@ def run(world, scenario, **options):
 
 def test_a_new_identity_signs_up_and_comes_back_to_the_same_account(world):
     async def scenario(fake, oidc):
+        await world.person("root")
         first = await sign_in(fake, oidc, return_to="/chat")
         assert first.is_new
         assert first.return_to == "/chat"
@@ -58,9 +59,7 @@ def test_a_new_identity_signs_up_and_comes_back_to_the_same_account(world):
 
 def test_a_verified_address_joins_its_account_and_an_unverified_one_must_link_by_hand(world):
     async def scenario(fake, oidc):
-        root = await world.accounts.sign_up(
-            "root@example.org", PASSWORD, "root"
-        )  # verified: it runs the place
+        root = await world.person("root")  # verified: it runs the place
         ann = await world.accounts.sign_up("ann@example.org", PASSWORD, "ann")
         with pytest.raises(Conflict, match="never verified"):
             await sign_in(fake, oidc)
@@ -89,6 +88,32 @@ def test_an_address_that_the_provider_did_not_verify_opens_nothing(world, verifi
         with pytest.raises(Forbidden):
             await sign_in(fake, oidc)
         assert await world.accounts.is_empty()
+
+    run(world, scenario)
+
+
+def test_a_provider_never_makes_the_first_account(world):
+    async def scenario(fake, oidc):
+        with pytest.raises(Forbidden, match="set-up token"):
+            await sign_in(fake, oidc)
+        assert await world.accounts.is_empty()
+
+    for word in ("open", "invitation", "closed"):
+        run(world, scenario, accounts=world.with_sign_up(word))
+
+
+def test_who_waits_in_an_invited_account_under_a_strangers_address_gets_no_identity_of_theirs(world):
+    async def scenario(fake, oidc):
+        await world.person("root")
+        mallory = await world.person("mallory")
+        invited = await world.accounts.invite(
+            mallory.org_id, "ann@example.org", "viewer", by=Actor(mallory.user.id)
+        )
+        squatter = await world.accounts.sign_up("ann@example.org", PASSWORD, "x", invitation=invited.token)
+        assert not squatter.user.is_verified
+        with pytest.raises(Conflict, match="never verified"):
+            await sign_in(fake, oidc)
+        assert not await world.database.read("SELECT * FROM oidc_link")
 
     run(world, scenario)
 
@@ -130,6 +155,7 @@ def test_an_identity_token_for_anything_else_is_refused(world, claims):
 
 def test_a_token_that_another_key_signed_is_refused_and_a_new_key_is_read_once_a_minute(world):
     async def scenario(fake, oidc):
+        await world.person("root")
         await sign_in(fake, oidc)
         fake.key, fake.header = KEYS[1], {"alg": "RS256", "kid": "k0"}
         with pytest.raises(Unauthorized):
@@ -202,6 +228,7 @@ def test_a_code_of_another_sign_in_fails_by_pkce_and_a_refusal_is_told(world):
 )
 def test_the_way_back_leads_to_us_only(world, path):
     async def scenario(fake, oidc):
+        await world.person("root")
         assert (await sign_in(fake, oidc, return_to=path)).return_to == "/"
 
     run(world, scenario)
@@ -231,6 +258,7 @@ def test_a_provider_that_is_down_is_an_upstream_failure(world):
 
 def test_the_only_way_to_sign_in_cannot_be_unlinked(world):
     async def scenario(fake, oidc):
+        await world.person("root")
         arrival = await sign_in(fake, oidc)
         user, by = arrival.user.id, Actor(arrival.user.id)
         with pytest.raises(Conflict):

@@ -87,7 +87,7 @@ def home(database_url: str, tmp_path: Path) -> Iterator[Home]:
     platform = Platform(Settings(data=tmp_path, database_url=database_url), serves=False)
 
     async def furnish() -> tuple[str, str]:
-        ann = await platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann")
+        ann = await platform.accounts.add("ann@example.com", "a long and odd passphrase", "Ann")
         key = await platform.keys.create(ann.org_id, ann.project_id, "tests")
         await platform.prices.set_per_million("glm", uncached="1", cached="0.25", output="4")
         await platform.wallet.top_up(ann.org_id, START, idempotency_key="start")

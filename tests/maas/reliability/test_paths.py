@@ -141,7 +141,7 @@ def test_a_clock_that_jumps_while_an_answer_runs_changes_no_bill(database_url, t
     platform = Platform(settings, serves=False, clock=lambda: wall_clock() + offset)
 
     async def furnish() -> tuple[str, str]:
-        ann = await platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann")
+        ann = await platform.accounts.add("ann@example.com", "a long and odd passphrase", "Ann")
         await platform.prices.set_per_million("glm", uncached="1", output="4")
         await platform.wallet.top_up(ann.org_id, 10**10, idempotency_key="start")
         return ann.org_id, (await platform.keys.create(ann.org_id, ann.project_id, "tests")).key

@@ -1,0 +1,8 @@
+-- Which master key this database was first opened with: sealed values open with no other. One row.
+
+CREATE TABLE installation (
+    only_row BIGINT PRIMARY KEY CHECK (only_row = 1),
+    id TEXT NOT NULL,
+    key_mark TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);

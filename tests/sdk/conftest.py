@@ -108,7 +108,7 @@ async def _furnish(platform: Platform) -> str:
     await platform.prices.set_per_million("*", uncached="1", output="4", per_call="0.01", training="10")
     await platform.limits.rules.put(Rule(tier="limited", rpm=1))
     await platform.search.add([Document("https://a.example/tides", "Tides", "The moon makes the tides.")])
-    return (await platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann")).user.id
+    return (await platform.accounts.add("ann@example.com", "a long and odd passphrase", "Ann")).user.id
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""`glm admin`: users, keys, money, limits, models and channels of a platform, from its own machine."""
+"""`glm admin`: users, keys, money, limits, models and channels of a platform, from its own machine.
+
+What it does is audited as done at the machine, by nobody's account.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -23,21 +26,23 @@ admin = App(
     "Look after a platform: users, keys, money, limits, models, channels, backups.",
     help_format="plaintext",
 )
-user, key, wallet, price, plan, budget, limit, channel, model = (
+user, org, key, wallet, price, plan, budget, invoice, limit, channel, model = (
     App(name, summary, help_format="plaintext")
     for name, summary in (
         ("user", "People who may sign in."),
+        ("org", "Organisations: their tiers, and whether they are open."),
         ("key", "API keys; a key is shown once, when it is made."),
         ("wallet", "Prepaid money of an organisation."),
         ("price", "Prices per million tokens; each change is a new version."),
         ("plan", "Plans with windows, and who has subscribed."),
         ("budget", "What may be spent in a window, by organisation, project, key or user."),
+        ("invoice", "A month's bill; what was issued never changes."),
         ("limit", "Answers in flight, requests and tokens a minute, by tier and model."),
         ("channel", "Where models are answered: remote servers that speak OpenAI."),
         ("model", "Public names: aliases, private models, and those that a server here opens."),
     )
 )
-for group in (user, key, wallet, price, plan, budget, limit, channel, model):
+for group in (user, org, key, wallet, price, plan, budget, invoice, limit, channel, model):
     admin.command(group)
 
 Org = Annotated[str | None, Parameter(help="id or name; not needed while there is one organisation")]
@@ -83,10 +88,30 @@ def list_users(*, office: Office = Office()) -> None:
 
 @user.command(name="disable")
 def disable_user(email: str, /, *, office: Office = Office()) -> None:
-    """Let a user in no more; their sessions end."""
+    """Let a user in no more; their sessions end, their keys stop."""
 
     async def work(platform: Platform) -> None:
         await platform.accounts.disable_user((await user_of(platform, email)).id)
+
+    office.run(work)
+
+
+@user.command(name="enable")
+def enable_user(email: str, /, *, office: Office = Office()) -> None:
+    """Let a user in again."""
+
+    async def work(platform: Platform) -> None:
+        await platform.accounts.enable_user((await user_of(platform, email)).id)
+
+    office.run(work)
+
+
+@user.command(name="operator")
+def set_operator(email: str, state: Literal["on", "off"], /, *, office: Office = Office()) -> None:
+    """Make a user an operator of the whole platform, or one no more. One operator stays."""
+
+    async def work(platform: Platform) -> None:
+        await platform.accounts.set_operator((await user_of(platform, email)).id, state == "on")
 
     office.run(work)
 
@@ -110,7 +135,9 @@ def create_key(
     org: Org = None,
     project: Annotated[str | None, Parameter(help="id or name; default: the first one")] = None,
     models: Annotated[tuple[str, ...], Parameter(help="names or prefix*; default: all")] = (),
-    endpoints: Annotated[tuple[str, ...], Parameter(help="chat, embeddings, files …; default: all")] = (),
+    endpoints: Annotated[
+        tuple[str, ...], Parameter(help="chat, embeddings, files …; a wrong word lists them; default: all")
+    ] = (),
     cidrs: Annotated[tuple[str, ...], Parameter(help="networks that it may come from; default: all")] = (),
     days: Annotated[int | None, Parameter(help="until it expires; default: never")] = None,
     office: Office = Office(),
@@ -183,4 +210,4 @@ def read_password(file: Path | None) -> str:
 
 
 # Each adds its verbs to the groups above.
-from openglm.commands import admin_models, admin_money, admin_upkeep  # noqa: E402, F401
+from openglm.commands import admin_models, admin_money, admin_orgs, admin_upkeep  # noqa: E402, F401

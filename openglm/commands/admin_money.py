@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from openglm.commands.admin import Amount, Org, admin, budget, plan, price, wallet
+from openglm.commands.admin import Amount, Org, admin, budget, invoice, plan, price, wallet
 from openglm.commands.office import Office, moment, org_of
+from openglm.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from openglm.maas.platform import Platform
@@ -106,24 +107,22 @@ def list_prices(*, office: Office = Office()) -> None:
     """List the newest version of each price."""
 
     async def work(platform: Platform) -> None:
-        rows = await platform.database.read(
-            "SELECT * FROM price_version p WHERE version ="
-            " (SELECT max(version) FROM price_version WHERE model = p.model) ORDER BY model"
-        )
-        shown = [
+        from openglm.maas.money.amounts import decimal_text, per_million
+
+        rows = [
             {
-                "model": row["model"],
-                "version": row["version"],
-                "input": row["uncached_pico"] / 1e6,
-                "cached": row["cached_pico"] / 1e6,
-                "output": row["output_pico"] / 1e6,
-                "call": row["per_call_nano"] / 1e9,
-                "image": row["per_image_nano"] / 1e9,
-                "training": None if row["training_pico"] is None else row["training_pico"] / 1e6,
+                "model": one.model,
+                "version": one.version,
+                "input": per_million(one.uncached_pico),
+                "cached": per_million(one.cached_pico),
+                "output": per_million(one.output_pico),
+                "call": decimal_text(one.per_call_nano),
+                "image": decimal_text(one.per_image_nano),
+                "training": per_million(one.training_pico or 0) if one.trains else None,
             }
-            for row in rows
+            for one in await platform.prices.all()
         ]
-        office.show(shown, ("model", "version", "input", "cached", "output", "call", "image", "training"))
+        office.show(rows, ("model", "version", "input", "cached", "output", "call", "image", "training"))
 
     office.run(work)
 
@@ -158,13 +157,39 @@ def subscribe(
     office.run(work)
 
 
+@plan.command(name="subscriptions")
+def list_subscriptions(*, org: Org = None, office: Office = Office()) -> None:
+    """List the subscriptions of an organisation, past ones too."""
+
+    async def work(platform: Platform) -> None:
+        rows = [
+            {**asdict(one), "starts": moment(one.starts_at_ms), "ends": moment(one.ends_at_ms)}
+            for one in await platform.plans.subscriptions((await org_of(platform, org)).id)
+        ]
+        office.show(rows, ("id", "plan", "user_id", "starts", "ends"))
+
+    office.run(work)
+
+
+@plan.command(name="end")
+def end_subscription(subscription_id: str, /, *, org: Org = None, office: Office = Office()) -> None:
+    """End a subscription now; nothing is paid back."""
+
+    async def work(platform: Platform) -> None:
+        await platform.plans.end((await org_of(platform, org)).id, subscription_id)
+
+    office.run(work)
+
+
 @budget.command(name="set")
 def set_budget(
     amount: Amount,
     /,
     *,
     scope: Literal["org", "project", "key", "user"] = "org",
-    target: Annotated[str | None, Parameter(help="id of the project, key or user")] = None,
+    target: Annotated[
+        str | None, Parameter(help="id of the project, key or user; not for an organisation's")
+    ] = None,
     period: Annotated[str, Parameter(help="total, month, week, day or 5h")] = "month",
     org: Org = None,
     office: Office = Office(),
@@ -175,6 +200,8 @@ def set_budget(
         from openglm.maas.money.amounts import nano
 
         org_id = (await org_of(platform, org)).id
+        if scope != "org" and target is None:
+            raise InvalidRequest(f"say which {scope} with --target", param="target")
         made = await platform.budgets.set(org_id, scope, target or org_id, period, nano(amount))
         office.say({"budget": made.id})
 
@@ -208,6 +235,79 @@ def remove_budget(budget_id: str, /, *, org: Org = None, office: Office = Office
 
     async def work(platform: Platform) -> None:
         await platform.budgets.remove((await org_of(platform, org)).id, budget_id)
+
+    office.run(work)
+
+
+@invoice.command(name="list")
+def list_invoices(*, org: Org = None, office: Office = Office()) -> None:
+    """List the invoices that were issued to an organisation."""
+
+    async def work(platform: Platform) -> None:
+        from openglm.maas.money.amounts import decimal_text
+
+        rows = [
+            {
+                "id": one.id,
+                "month": one.month,
+                "total": decimal_text(one.total_nano),
+                "currency": one.currency,
+                "issued": moment(one.issued_at_ms),
+            }
+            for one in await platform.invoices.issued((await org_of(platform, org)).id)
+        ]
+        office.show(rows, ("id", "month", "total", "currency", "issued"))
+
+    office.run(work)
+
+
+@invoice.command(name="show")
+def show_invoice(
+    month: Annotated[str, Parameter(help="such as 2026-11")],
+    /,
+    *,
+    org: Org = None,
+    csv: Annotated[bool, Parameter(negative=(), help="as CSV")] = False,
+    office: Office = Office(),
+) -> None:
+    """Show the invoice of a month, or a draft of it."""
+
+    async def work(platform: Platform) -> None:
+        from openglm.maas.money import invoice_csv
+        from openglm.maas.money.amounts import decimal_text
+
+        found = await platform.invoices.month((await org_of(platform, org)).id, month)
+        if csv:
+            sys.stdout.write(invoice_csv(found))
+            return
+        office.say(
+            {
+                "invoice": found.id or "a draft",
+                "month": found.month,
+                "requests": sum(line.requests for line in found.lines),
+                "subscriptions": decimal_text(found.plans_nano),
+                "total": f"{decimal_text(found.total_nano)} {found.currency}",
+            }
+        )
+
+    office.run(work)
+
+
+@invoice.command(name="issue")
+def issue_invoice(
+    month: Annotated[str, Parameter(help="such as 2026-11")],
+    /,
+    *,
+    org: Org = None,
+    office: Office = Office(),
+) -> None:
+    """Close a month that has ended. Again gives the same invoice."""
+
+    async def work(platform: Platform) -> None:
+        from openglm.maas.money.amounts import decimal_text
+
+        made = await platform.invoices.issue((await org_of(platform, org)).id, month)
+        office.say({"invoice": made.id, "total": f"{decimal_text(made.total_nano)} {made.currency}"})
 
     office.run(work)
 

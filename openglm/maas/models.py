@@ -18,6 +18,7 @@ import msgspec
 
 from openglm.errors import Conflict, InvalidRequest, ModelNotFound, NotFound, OpenGLMError
 from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, wall_clock
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Models:
         rows = await self._database.read("SELECT * FROM model ORDER BY name")
         return [_model(row) for row in rows]
 
-    async def put(self, model: Model) -> Model:
+    async def put(self, model: Model, *, actor: Actor = SYSTEM) -> Model:
         """Add a model, or replace the row of that name."""
         _check(model)
         now = self._clock()
@@ -168,6 +169,8 @@ class Models:
                 state=model.state,
                 now=now,
             )
+            details = {"source": model.source, "alias_of": model.alias_of, "owner": model.owner_org}
+            note(transaction, now, actor, "model.put", model.name, org_id=None, details=details)
 
         await self._database.write(work, durable=True)
         await self.reload()
@@ -179,12 +182,15 @@ class Models:
             raise NotFound(f"there is no model {name!r}")
         return _model(row)
 
-    async def remove(self, name: str) -> None:
-        gone = await self._database.write(
-            lambda t: t.run("DELETE FROM model WHERE name = :name", name=name), durable=True
-        )
-        if not gone:
-            raise NotFound(f"there is no model {name!r}")
+    async def remove(self, name: str, *, actor: Actor = SYSTEM) -> None:
+        now = self._clock()
+
+        def work(transaction: Transaction) -> None:
+            if not transaction.run("DELETE FROM model WHERE name = :name", name=name):
+                raise NotFound(f"there is no model {name!r}")
+            note(transaction, now, actor, "model.remove", name, org_id=None)
+
+        await self._database.write(work, durable=True)
         await self.reload()
 
     async def note_memory(self, name: str, memory_bytes: int) -> None:

@@ -88,7 +88,7 @@ class Platform:
         self.projects = Projects(self.database, changed=self.keys.forget, clock=clock)
         self.sessions = Sessions(self.database, self.secrets, clock=clock)
         self.household = Household(self.database, self.accounts, clock=clock)
-        self.audit = Audit(self.database, clock=clock)
+        self.audit = Audit(self.database)
         # What it costs
         self.prices = Prices(self.database, clock=clock)
         self.plans = Plans(self.database, settings.data / "plans.toml", clock=clock)

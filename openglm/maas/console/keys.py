@@ -10,6 +10,7 @@ from pydantic import Field
 
 from openglm.errors import NotFound
 from openglm.maas.console.access import Body, House, Seat, seat
+from openglm.maas.identity.caller import ENDPOINTS
 from openglm.maas.identity.keys import Key
 from openglm.maas.identity.roles import PERMISSIONS
 from openglm.maas.money.amounts import nano
@@ -24,7 +25,9 @@ class Scope(Body):
 
     name: str
     models: Names
-    endpoints: Names
+    endpoints: Annotated[
+        list[str], Field(max_length=200, default_factory=list, description=f"of {', '.join(ENDPOINTS)}")
+    ]
     cidrs: Names
     expires_at: Annotated[int | None, Field(ge=0, le=2**53, description="ms UTC; null: never")] = None
 
@@ -71,7 +74,7 @@ async def create_key(body: NewKey, here: Holder, platform: House) -> Made:
         actor=here.actor,
     )
     if limit is not None:
-        await platform.budgets.set(here.org_id, "key", made.id, body.budget_period, limit)
+        await platform.budgets.set(here.org_id, "key", made.id, body.budget_period, limit, actor=here.actor)
     return Made(made.id, made.key)
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from openglm.maas.console.access import Body, House, Operator
 from openglm.maas.console.money import Amount, positive
 from openglm.maas.limits import Rule
-from openglm.maas.money.amounts import decimal_text
+from openglm.maas.money.amounts import decimal_text, per_million
 from openglm.maas.money.prices import Price
 
 router = APIRouter(tags=["limits"], prefix="/platform")
@@ -85,8 +85,8 @@ async def set_price(body: NewPrice, person: Operator, platform: House) -> PriceT
         per_call=body.call,
         per_image=body.image,
         training=body.training,
+        actor=person.actor,
     )
-    await platform.audit.add("price.set", made.id, org_id=None, actor=person.actor, details=body.model_dump())
     return price_tag(made)
 
 
@@ -100,42 +100,36 @@ async def list_limits(person: Operator, platform: House) -> list[Rule]:
 async def set_limit(body: NewRule, person: Operator, platform: House) -> Rule:
     """Set the rule of a tier, model and subject."""
     rule = Rule(**body.model_dump())
-    rule_id = await platform.limits.rules.put(rule)
+    rule_id = await platform.limits.rules.put(rule, actor=person.actor)
     await platform.limits.reload()
-    await platform.audit.add("limit.set", rule_id, org_id=None, actor=person.actor, details=body.model_dump())
     return Rule(**{**asdict(rule), "id": rule_id})
 
 
 @router.delete("/limits/{rule_id}", status_code=204)
 async def remove_limit(rule_id: str, person: Operator, platform: House) -> None:
     """Remove a rule."""
-    await platform.limits.rules.remove(rule_id)
+    await platform.limits.rules.remove(rule_id, actor=person.actor)
     await platform.limits.reload()
-    await platform.audit.add("limit.remove", rule_id, org_id=None, actor=person.actor)
 
 
 @router.post("/codes", status_code=201)
 async def create_codes(body: NewCodes, person: Operator, platform: House) -> list[str]:
     """New redeem codes, shown this once."""
+    amount, expires = positive(body.amount), body.expires_at
     codes = await platform.wallet.create_codes(
-        body.count, positive(body.amount), label=body.label, expires_at_ms=body.expires_at
+        body.count, amount, label=body.label, expires_at_ms=expires, actor=person.actor
     )
-    details = {"amount": body.amount, "count": body.count, "label": body.label}
-    await platform.audit.add("codes.create", body.label, org_id=None, actor=person.actor, details=details)
     return list(codes)
 
 
 def price_tag(price: Price) -> PriceTag:
-    def million(pico: int) -> str:
-        return decimal_text(pico * 1_000)  # pico a token = 10^6 pico, or 1,000 nano, a million tokens
-
     return PriceTag(
         price.model,
         price.version,
-        million(price.uncached_pico),
-        million(price.cached_pico),
-        million(price.cache_write_pico),
-        million(price.output_pico),
+        per_million(price.uncached_pico),
+        per_million(price.cached_pico),
+        per_million(price.cache_write_pico),
+        per_million(price.output_pico),
         decimal_text(price.per_call_nano),
         decimal_text(price.per_image_nano),
         price.batch_percent,

@@ -162,9 +162,7 @@ async def statement(
 @router.post(ORG + "/wallet/redeem")
 async def redeem(body: Code, here: Payer, platform: House) -> Money:
     """Use a redeem code, once."""
-    balance = await platform.wallet.redeem(here.org_id, body.code)
-    await platform.audit.add("wallet.redeem", here.org_id, org_id=here.org_id, actor=here.actor)
-    return money(platform, balance)
+    return money(platform, await platform.wallet.redeem(here.org_id, body.code, actor=here.actor))
 
 
 @router.get(ORG + "/wallet/adapters")
@@ -177,7 +175,7 @@ async def list_adapters(here: Reader, platform: House) -> list[str]:
 async def order(body: NewOrder, here: Payer, platform: House) -> TopUp:
     """Order a top-up; the wallet grows when the provider's signed notice comes."""
     made: Order = await platform.wallet.order(
-        here.org_id, nano(body.amount), body.adapter, idempotency_key=body.once
+        here.org_id, nano(body.amount), body.adapter, idempotency_key=body.once, actor=here.actor
     )
     return TopUp(made.id, decimal_text(made.amount_nano), made.adapter, made.state, made.pay_url)
 
@@ -197,24 +195,17 @@ async def list_budgets(here: Reader, platform: House) -> list[Limit]:
 @router.put(ORG + "/budgets")
 async def set_budget(body: NewBudget, here: Payer, platform: House) -> Limit:
     """Set the budget of a target and period; what was spent in the window stays spent."""
-    org_id = here.org_id
-    if body.scope == "project":
-        await platform.projects.get(org_id, body.target_id)
-    elif body.scope == "key":
-        await platform.keys.get(org_id, body.target_id)
-    elif body.scope == "user":
-        await platform.accounts.membership(org_id, body.target_id)
-    made = await platform.budgets.set(org_id, body.scope, body.target_id, body.period, nano(body.limit))
-    details = {"scope": body.scope, "period": body.period, "limit": body.limit}
-    await platform.audit.add("budget.set", body.target_id, org_id=org_id, actor=here.actor, details=details)
+    limit = nano(body.limit)
+    made = await platform.budgets.set(
+        here.org_id, body.scope, body.target_id, body.period, limit, actor=here.actor
+    )
     return _limit(made)
 
 
 @router.delete(ORG + "/budgets/{budget_id}", status_code=204)
 async def remove_budget(budget_id: str, here: Payer, platform: House) -> None:
     """Remove a budget."""
-    await platform.budgets.remove(here.org_id, budget_id)
-    await platform.audit.add("budget.remove", budget_id, org_id=here.org_id, actor=here.actor)
+    await platform.budgets.remove(here.org_id, budget_id, actor=here.actor)
 
 
 @router.get("/plans")
@@ -254,8 +245,7 @@ async def subscribe(body: Subscribe, here: Payer, platform: House) -> Subscripti
 @router.delete(ORG + "/subscriptions/{subscription_id}", status_code=204)
 async def end_subscription(subscription_id: str, here: Payer, platform: House) -> None:
     """End a subscription now; nothing is paid back."""
-    await platform.plans.end(here.org_id, subscription_id)
-    await platform.audit.add("plan.end", subscription_id, org_id=here.org_id, actor=here.actor)
+    await platform.plans.end(here.org_id, subscription_id, actor=here.actor)
 
 
 @router.get(ORG + "/invoices")
@@ -273,7 +263,7 @@ async def get_invoice(month: str, here: Reader, platform: House) -> Bill:
 @router.post(ORG + "/invoices/{month}")
 async def issue_invoice(month: str, here: Payer, platform: House) -> Bill:
     """Close a month that has ended. Again gives the same invoice."""
-    return _bill(await platform.invoices.issue(here.org_id, month))
+    return _bill(await platform.invoices.issue(here.org_id, month, actor=here.actor))
 
 
 @router.get(
@@ -287,12 +277,9 @@ async def invoice_table(month: str, here: Reader, platform: House) -> Response:
 async def add_subscription(platform: House, org_id: str, body: Subscribe, actor: Actor) -> Subscription:
     if body.user_id:
         await platform.accounts.membership(org_id, body.user_id)
-    made = await platform.plans.subscribe(
-        org_id, body.plan, idempotency_key=body.once, user_id=body.user_id, months=body.months
+    return await platform.plans.subscribe(
+        org_id, body.plan, idempotency_key=body.once, user_id=body.user_id, months=body.months, actor=actor
     )
-    details = {"plan": body.plan, "months": body.months}
-    await platform.audit.add("plan.subscribe", made.id, org_id=org_id, actor=actor, details=details)
-    return made
 
 
 def money(platform: House, balance: Balance) -> Money:

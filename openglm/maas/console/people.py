@@ -96,10 +96,8 @@ async def top_up(org_id: str, body: TopUp, person: Operator, platform: House) ->
     """Book money that has come in some other way."""
     await platform.accounts.org(org_id)
     balance = await platform.wallet.top_up(
-        org_id, positive(body.amount), idempotency_key=body.once, memo=body.memo
+        org_id, positive(body.amount), idempotency_key=body.once, memo=body.memo, actor=person.actor
     )
-    details = {"amount": body.amount, "once": body.once}
-    await platform.audit.add("wallet.top_up", org_id, org_id=org_id, actor=person.actor, details=details)
     return money(platform, balance)
 
 

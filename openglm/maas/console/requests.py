@@ -37,6 +37,6 @@ async def list_requests(
 
 @router.get("/requests/{request_id}")
 async def get_request(request_id: str, here: Annotated[Seat, seat("data.write")], platform: House) -> Whole:
-    """One of them with its bodies."""
-    row, bodies = await platform.request_log.one(here.org_id, request_id)
+    """One of them with its bodies. That they were read is audited."""
+    row, bodies = await platform.request_log.one(here.org_id, request_id, actor=here.actor)
     return Whole(row, bodies.asked, bodies.answered)

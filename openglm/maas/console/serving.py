@@ -84,16 +84,14 @@ async def put_model(name: str, body: NewModel, person: Operator, platform: House
     if body.owner_org:
         await platform.accounts.org(body.owner_org)
     given = body.model_dump()
-    made = await platform.models.put(Model(name, **given | {"flags": tuple(given["flags"])}))
-    await platform.audit.add("model.put", name, org_id=None, actor=person.actor, details=given)
-    return made
+    model = Model(name, **given | {"flags": tuple(given["flags"])})
+    return await platform.models.put(model, actor=person.actor)
 
 
 @router.delete("/models/{name}", status_code=204)
 async def remove_model(name: str, person: Operator, platform: House) -> None:
     """Remove a model's row; its server ends."""
-    await platform.models.remove(name)
-    await platform.audit.add("model.remove", name, org_id=None, actor=person.actor)
+    await platform.models.remove(name, actor=person.actor)
 
 
 @router.get("/channels")
@@ -113,25 +111,20 @@ async def list_channels(person: Operator, platform: House) -> list[ChannelView]:
 @router.put("/channels/{channel_id}")
 async def put_channel(channel_id: str, body: NewChannel, person: Operator, platform: House) -> ChannelView:
     """Add a channel, or replace the one of that id."""
-    await platform.channels.put(Channel(channel_id, **body.model_dump()))
-    details = body.model_dump(exclude={"api_key"})
-    await platform.audit.add("channel.put", channel_id, org_id=None, actor=person.actor, details=details)
+    await platform.channels.put(Channel(channel_id, **body.model_dump()), actor=person.actor)
     return _view(await platform.channels.get(channel_id))
 
 
 @router.patch("/channels/{channel_id}", status_code=204)
 async def set_channel_state(channel_id: str, body: NewState, person: Operator, platform: House) -> None:
     """Drain it (answers that run end, no new ones begin), disable it, or take it back."""
-    await platform.channels.set_state(channel_id, body.state)
-    details = {"state": body.state}
-    await platform.audit.add("channel.state", channel_id, org_id=None, actor=person.actor, details=details)
+    await platform.channels.set_state(channel_id, body.state, actor=person.actor)
 
 
 @router.delete("/channels/{channel_id}", status_code=204)
 async def remove_channel(channel_id: str, person: Operator, platform: House) -> None:
     """Remove a channel."""
-    await platform.channels.remove(channel_id)
-    await platform.audit.add("channel.remove", channel_id, org_id=None, actor=person.actor)
+    await platform.channels.remove(channel_id, actor=person.actor)
 
 
 @router.get("/servers")

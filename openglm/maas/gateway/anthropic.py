@@ -71,13 +71,13 @@ class AnthropicHandlers:
         return json_response({"input_tokens": tokens})
 
     async def models(self, request: Request) -> Response:
-        caller = await self._platform.caller(request, endpoint="models")
+        caller = await self._platform.caller(request)
         names = self._platform.models_of(caller)
         created = {name: self._platform.models.created_at(name) for name in names}
         return json_response(anthropic.encode_models(names, request.query_params, created=created))
 
     async def model(self, request: Request) -> Response:
-        caller = await self._platform.caller(request, endpoint="models")
+        caller = await self._platform.caller(request)
         name = request.path_params["name"]
         if name not in self._platform.models_of(caller):
             raise ModelNotFound(f"there is no model {name[:80]!r}", param="model", code="model_not_found")

@@ -165,6 +165,7 @@ def known(platform: Platform, call: Call, request: Known) -> Known:
     if target != request.model:
         platform.models.check(call.caller, target)
         request = replace(request, model=target)
+    platform.router.check(target)
     if isinstance(request, EmbeddingRequest | ImageRequest):
         return request
     return replace(request, cache_salt=f"{call.caller.org_id}/{request.cache_salt}")

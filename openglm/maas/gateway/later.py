@@ -56,7 +56,7 @@ OPENAI_PATHS = (
 
 def routes(platform: Platform) -> list[BaseRoute]:
     async def not_yet(request: Request) -> Response:
-        await platform.caller(request, endpoint="models")
+        await platform.caller(request)
         raise NotOffered(f"{request.url.path} is not offered by this platform yet")
 
     return [

@@ -84,12 +84,12 @@ class OpenAIHandlers:
         )
 
     async def models(self, request: Request) -> Response:
-        caller = await self._platform.caller(request, endpoint="models")
+        caller = await self._platform.caller(request)
         data = [self._card(name) for name in self._platform.models_of(caller)]
         return json_response({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
-        caller = await self._platform.caller(request, endpoint="models")
+        caller = await self._platform.caller(request)
         name = request.path_params["name"]
         if name not in self._platform.models_of(caller):
             raise ModelNotFound(f"there is no model {name[:80]!r}", param="model", code="model_not_found")

@@ -40,9 +40,13 @@ async def with_findings(
             "tools of type mcp are not worked by this platform",
             hint="call the MCP server in your client and pass its tools as functions",
         )
-    if tools.retrieval or tools.web_search:
-        await _check_first(platform, call, request)
     search, retrieval = tools.web_search, tools.retrieval
+    if retrieval:
+        call.caller.may_call("knowledge")
+    if search:
+        call.caller.may_call("tools")
+    if retrieval or search:
+        await _check_first(platform, call, request)
     others = [search.query, search.prompt] if search else []
     await check_input(platform, chat, *others, retrieval.prompt_template if retrieval else None)
     hits: list[dict[str, Any]] = []
@@ -58,7 +62,6 @@ async def _check_first(platform: Platform, call: Call, request: ZhipuRequest) ->
     from openglm.maas.gateway.generation import known
 
     chat = known(platform, call, request.chat)
-    platform.router.check(chat.model)
     if not call.batch:
         platform.limits.check(call.caller, chat.model, prompt_bound(chat))
     name = call.name(request.request_id)

@@ -89,7 +89,7 @@ class ZhipuHandlers:
         return json_response(zhipu.encode_tokenizer(tokens, request_id=request.request_id))
 
     async def models(self, request: Request) -> Response:
-        caller = await self._platform.caller(request, endpoint="models")
+        caller = await self._platform.caller(request)
         names = self._platform.models_of(caller)
         created = {name: self._platform.models.created_at(name) // 1000 for name in names}
         return json_response(zhipu.encode_models(names, created=created))

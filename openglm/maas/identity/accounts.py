@@ -29,15 +29,12 @@ from openglm.maas.identity.people import (
     lock_org,
     member_of,
     member_row,
+    must_exist,
     org_of,
     user_of,
 )
 from openglm.maas.identity.roles import Role, as_role
 from openglm.maas.ids import Clock, wall_clock
-
-
-def _nothing() -> None: ...
-
 
 FRESH_MS = 15 * 60_000  # of a sign-in that stands for the old password
 
@@ -51,7 +48,7 @@ class Accounts:
         *,
         sign_up: SignUp = "open",
         passwords: Passwords | None = None,
-        changed: Callable[[], None] = _nothing,
+        changed: Callable[[], None] | None = None,
         clock: Clock = wall_clock,
     ):
         self._database = database
@@ -137,11 +134,14 @@ class Accounts:
         known = row["password_hash"] if row is not None else None
         right = await self._passwords.matches(password, known)
         if row is None or known is None or not right or row["disabled_at"] is not None:
+            if row is not None:
+                await self._note_failure(row["id"], ip)
             raise Unauthorized("the e-mail address or the password is wrong", reason="rejected")
         better = await self._passwords.hash(password, email="") if self._passwords.outdated(known) else known
 
         def work(tx: Transaction) -> None:
             attempts.forgive(tx, email, ip)
+            note(tx, now, Actor(row["id"], ip), "user.sign_in", row["id"], org_id=None)
             if better != known:
                 tx.run(
                     "UPDATE app_user SET password_hash = :new WHERE id = :id AND password_hash = :old",
@@ -212,7 +212,7 @@ class Accounts:
         def work(tx: Transaction) -> None:
             if not is_operator:
                 _keep_an_operator(tx, user_id)
-            _touched(
+            must_exist(
                 tx.run(
                     "UPDATE app_user SET is_operator = :value WHERE id = :id",
                     value=int(is_operator),
@@ -319,7 +319,7 @@ class Accounts:
             details = {"from": member.role, "to": wanted}
             note(tx, now, by, "member.role", user_id, org_id=org_id, details=details)
 
-        await self._write(work)
+        await self._database.write(work, durable=True, then=self._changed)
 
     async def remove_member(self, org_id: str, user_id: str, *, by: Actor) -> None:
         """Take somebody out, or leave oneself. Keys that belong to them stop."""
@@ -342,7 +342,7 @@ class Accounts:
             )
             note(tx, now, by, "member.remove", user_id, org_id=org_id, details={"role": member.role})
 
-        await self._write(work)
+        await self._database.write(work, durable=True, then=self._changed)
 
     async def invite(
         self, org_id: str, email: str, role: str, *, by: Actor, valid_ms: int = invitations.VALID_MS
@@ -394,12 +394,13 @@ class Accounts:
 
     # Inside
 
-    async def _write(self, work: Callable[[Transaction], None]) -> None:
-        """A durable write after which remembered keys are read anew, even if it failed half known."""
-        try:
-            await self._database.write(work, durable=True)
-        finally:
-            self._changed()
+    async def _note_failure(self, user_id: str, ip: str | None) -> None:
+        """Of unknown addresses nothing is written: what strangers type there may be a password, and they
+        could fill the log, which nobody can empty."""
+        now = self._clock()
+        await self._database.write(
+            lambda tx: note(tx, now, Actor(None, ip), "user.sign_in_failed", user_id, org_id=None)
+        )
 
     def _check_open(self, *, invited: bool = False) -> None:
         if self._sign_up == "open" or (self._sign_up == "invitation" and invited):
@@ -442,7 +443,7 @@ class Accounts:
             if disabled_at is not None:
                 _keep_an_operator(tx, user_id)
                 tx.run("DELETE FROM session WHERE user_id = :id", id=user_id)
-            _touched(
+            must_exist(
                 tx.run("UPDATE app_user SET disabled_at = :at WHERE id = :id", at=disabled_at, id=user_id),
                 "user",
                 user_id,
@@ -450,7 +451,7 @@ class Accounts:
             action = "user.enable" if disabled_at is None else "user.disable"
             note(tx, now, actor, action, user_id, org_id=None)
 
-        await self._write(work)
+        await self._database.write(work, durable=True, then=self._changed)
 
     async def _put_org(
         self, org_id: str, column: str, value: str | int | None, actor: Actor, action: str
@@ -459,10 +460,10 @@ class Accounts:
 
         def work(tx: Transaction) -> None:
             touched = tx.run(f"UPDATE org SET {column} = :value WHERE id = :id", value=value, id=org_id)
-            _touched(touched, "organisation", org_id)
+            must_exist(touched, "organisation", org_id)
             note(tx, now, actor, action, org_id, org_id=org_id, details={column: value})
 
-        await self._write(work)
+        await self._database.write(work, durable=True, then=self._changed)
 
 
 def _no_founder() -> Forbidden:
@@ -470,11 +471,6 @@ def _no_founder() -> Forbidden:
         "the first account, the operator's, needs the set-up token",
         hint="open the address that glm up prints at its start, or use: glm admin user add",
     )
-
-
-def _touched(rows: int, what: str, name: str) -> None:
-    if not rows:
-        raise NotFound(f"no {what} {name!r} here")
 
 
 def _may_change(tx: Transaction, org_id: str, by: Actor, role: Role, wanted: Role) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from openglm.errors import InvalidRequest
 from openglm.logs import redact
 from openglm.maas.database import Database, Row, Transaction
-from openglm.maas.ids import Clock, new_id, wall_clock
+from openglm.maas.ids import new_id
 
 MAX_PAGE = 200
 
@@ -74,25 +74,10 @@ def note(
 
 
 class Audit:
-    """Add rows for deeds of other parts, and read an organisation's rows, page by page."""
+    """Read rows page by page. Who does something notes it."""
 
-    def __init__(self, database: Database, *, clock: Clock = wall_clock):
+    def __init__(self, database: Database):
         self._database = database
-        self._clock = clock
-
-    async def add(
-        self,
-        action: str,
-        target: str,
-        *,
-        org_id: str | None,
-        actor: Actor = SYSTEM,
-        details: Mapping[str, Any] | None = None,
-    ) -> None:
-        now = self._clock()
-        await self._database.write(
-            lambda tx: note(tx, now, actor, action, target, org_id=org_id, details=details)
-        )
 
     async def page(self, org_id: str, *, after: str | None = None, limit: int = 50) -> AuditPage:
         """One organisation's rows."""

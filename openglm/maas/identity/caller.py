@@ -6,6 +6,24 @@ from dataclasses import dataclass
 
 from openglm.errors import Forbidden
 
+# What a key may be limited to. Lists of models, and routes that are not offered yet, are open to every key.
+ENDPOINTS = {
+    "chat": "chat completions of OpenAI and Zhipu, asynchronous ones too, and Zhipu's tokenizer",
+    "completions": "plain completions",
+    "responses": "OpenAI's Responses",
+    "messages": "Anthropic's messages",
+    "embeddings": "embeddings",
+    "images": "images",
+    "rerank": "reranking",
+    "files": "files",
+    "batches": "batches; each row needs its own endpoint's word too",
+    "fine_tuning": "fine-tuning jobs",
+    "knowledge": "knowledge bases, and retrieval in chats",
+    "tools": "search and reader, and web search in chats",
+    "moderations": "moderations",
+    "monitor": "the meters of the coding plan",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -17,8 +35,7 @@ class Caller:
     user_id: str | None = None
     tier: str = "default"
     models: tuple[str, ...] = ()  # names, or prefix*
-    endpoints: tuple[str, ...] = ()  # "chat", "embeddings", "files", ...
-    key_budget_nano: int | None = None  # for display; budgets are judged where money is
+    endpoints: tuple[str, ...] = ()  # words of ENDPOINTS
     body_days: int = 0  # for how long the project keeps whole requests; 0: not at all
 
     def sees(self, model: str) -> bool:
@@ -32,6 +49,7 @@ class Caller:
             )
 
     def may_call(self, endpoint: str) -> None:
+        assert endpoint in ENDPOINTS, endpoint
         if self.endpoints and endpoint not in self.endpoints:
             raise Forbidden(
                 f"this key may not call {endpoint!r}", hint=f"it may call: {', '.join(self.endpoints)}"

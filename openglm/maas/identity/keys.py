@@ -8,6 +8,7 @@ belongs to a user ends with that user's membership.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import logging
 import secrets
@@ -23,7 +24,7 @@ from openglm.errors import Forbidden, InvalidRequest, NotFound, OpenGLMError, Un
 from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.identity.addresses import Network, as_address, as_network
 from openglm.maas.identity.audit import SYSTEM, Actor, note
-from openglm.maas.identity.caller import Caller
+from openglm.maas.identity.caller import ENDPOINTS, Caller
 from openglm.maas.identity.names import clean_name
 from openglm.maas.identity.signed import Claims, read_signed, verify_signed
 from openglm.maas.ids import Clock, new_id, wall_clock
@@ -238,10 +239,7 @@ class Keys:
                 raise NotFound(f"no API key {key_id!r} here")
             note(tx, now, actor, "key.change", key_id, org_id=org_id, details=values)
 
-        try:
-            await self._database.write(work, durable=True)
-        finally:
-            self.forget()
+        await self._database.write(work, durable=True, then=self.forget)
 
     async def revoke(self, org_id: str, key_id: str, *, actor: Actor = SYSTEM) -> None:
         """End a key for good: at once here, within two seconds elsewhere. Twice does no harm."""
@@ -259,10 +257,7 @@ class Keys:
             elif not tx.one("SELECT 1 FROM api_key WHERE org_id = :org AND id = :id", org=org_id, id=key_id):
                 raise NotFound(f"no API key {key_id!r} here")
 
-        try:
-            await self._database.write(work, durable=True)
-        finally:
-            self.forget()
+        await self._database.write(work, durable=True, then=self.forget)
 
     async def _look_up(self, text: str, digest: bytes) -> _Known:
         """Recognise a credential by the database, and remember it."""
@@ -385,9 +380,20 @@ def _values(
     return {
         "name": clean_name(name),
         "models": _scope(models, "models"),
-        "endpoints": _scope(endpoints, "endpoints"),
+        "endpoints": _scope([_endpoint(word) for word in endpoints], "endpoints"),
         "cidrs": _scope([str(as_network(text, "cidrs")) for text in cidrs], "cidrs"),
     }
+
+
+def _endpoint(word: str) -> str:
+    if word not in ENDPOINTS:
+        near = difflib.get_close_matches(str(word), ENDPOINTS, 1)
+        raise InvalidRequest(
+            f"endpoints: there is no {str(word)[:80]!r}",
+            param="endpoints",
+            hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(ENDPOINTS)}",
+        )
+    return word
 
 
 def _scope(entries: Iterable[str], param: str) -> str:

@@ -190,6 +190,12 @@ class Oidc:
         token = await self._exchange(provider, code, verifier, login["redirect_uri"])
         claims = await self._verify(provider, token, nonce)
         user, is_new = await self._whose(provider, claims, login["user_id"], Actor(login["user_id"], ip))
+        details = {"issuer": provider.issuer}
+        await self._database.write(
+            lambda tx: note(
+                tx, now, Actor(user.id, ip), "user.sign_in", user.id, org_id=None, details=details
+            )
+        )
         return Arrival(user, is_new, login["return_to"])
 
     async def links(self, user_id: str) -> tuple[Link, ...]:

@@ -160,6 +160,12 @@ def add_member(tx: Transaction, now: int, org_id: str, user_id: str, role: Role)
     )
 
 
+def must_exist(found: object, what: str, name: str) -> None:
+    """What a statement touched or found, or NotFound."""
+    if not found:
+        raise NotFound(f"no {what} {name!r} here")
+
+
 def lock_org(tx: Transaction, org_id: str) -> None:
     """Whoever changes members takes the organisation's row first, so that owners are counted rightly."""
     lock = " FOR UPDATE" if tx.kind == "postgres" else ""

@@ -8,20 +8,21 @@ from openglm.errors import InvalidRequest, NotFound
 from openglm.maas.database import Database, Transaction
 from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.identity.names import clean_name
-from openglm.maas.identity.people import Project, lock_org, project_of
+from openglm.maas.identity.people import Project, lock_org, must_exist, project_of
 from openglm.maas.ids import Clock, new_id, wall_clock
 
 MOST_BODY_DAYS = 90
-
-
-def _nothing() -> None: ...
 
 
 class Projects:
     """`changed` is called after anything that a remembered key may depend on: pass `keys.forget`."""
 
     def __init__(
-        self, database: Database, *, changed: Callable[[], None] = _nothing, clock: Clock = wall_clock
+        self,
+        database: Database,
+        *,
+        changed: Callable[[], None] | None = None,
+        clock: Clock = wall_clock,
     ):
         self._database = database
         self._changed = changed
@@ -66,7 +67,7 @@ class Projects:
             known = tx.one(
                 "SELECT 1 FROM project WHERE org_id = :org AND id = :id", org=org_id, id=project_id
             )
-            _touched(known is not None, project_id)
+            must_exist(known, "project", project_id)
             _name_is_free(tx, org_id, name, but=project_id)
             tx.run("UPDATE project SET name = :name WHERE id = :id", name=name, id=project_id)
             note(tx, now, actor, "project.rename", project_id, org_id=org_id, details={"name": name})
@@ -86,40 +87,27 @@ class Projects:
                 org=org_id,
                 id=project_id,
             )
-            _touched(touched, project_id)
+            must_exist(touched, "project", project_id)
             note(tx, now, actor, "project.keep_bodies", project_id, org_id=org_id, details={"days": days})
 
-        await self._write(work)
+        await self._database.write(work, durable=True, then=self._changed)
 
     async def archive(self, org_id: str, project_id: str, *, actor: Actor = SYSTEM) -> None:
         """Its keys stop; its usage and bills stay."""
         now = self._clock()
 
         def work(tx: Transaction) -> None:
-            _touched(
-                tx.run(
-                    "UPDATE project SET archived_at = coalesce(archived_at, :now)"
-                    " WHERE org_id = :org AND id = :id",
-                    now=now,
-                    org=org_id,
-                    id=project_id,
-                ),
-                project_id,
+            touched = tx.run(
+                "UPDATE project SET archived_at = coalesce(archived_at, :now)"
+                " WHERE org_id = :org AND id = :id",
+                now=now,
+                org=org_id,
+                id=project_id,
             )
+            must_exist(touched, "project", project_id)
             note(tx, now, actor, "project.archive", project_id, org_id=org_id)
 
-        await self._write(work)
-
-    async def _write(self, work: Callable[[Transaction], None]) -> None:
-        try:
-            await self._database.write(work, durable=True)
-        finally:
-            self._changed()
-
-
-def _touched(found: int, project_id: str) -> None:
-    if not found:
-        raise NotFound(f"no project {project_id!r} here")
+        await self._database.write(work, durable=True, then=self._changed)
 
 
 def _name_is_free(tx: Transaction, org_id: str, name: str, *, but: str = "") -> None:

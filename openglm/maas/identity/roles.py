@@ -10,7 +10,6 @@ Role = Literal["owner", "admin", "developer", "billing", "viewer"]
 Permission = Literal[
     "org.read",
     "org.edit",
-    "org.disable",
     "members.read",
     "members.write",
     "owners.write",

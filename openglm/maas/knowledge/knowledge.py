@@ -122,12 +122,11 @@ class Knowledge:
                     f"an organisation may have at most {MAX_BASES} knowledge bases", code="knowledge_full"
                 )
             transaction.run(
-                "INSERT INTO knowledge_base (id, org_id, project_id, name, description, embedding_id,"
-                " background, icon, created_at) VALUES (:id, :org, :project, :name, :description, :embedding,"
+                "INSERT INTO knowledge_base (id, org_id, name, description, embedding_id,"
+                " background, icon, created_at) VALUES (:id, :org, :name, :description, :embedding,"
                 " :background, :icon, :now)",
                 id=base_id,
                 org=caller.org_id,
-                project=caller.project_id,
                 name=base.name,
                 description=base.description,
                 embedding=base.embedding_id,

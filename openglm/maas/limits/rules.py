@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from openglm.errors import InvalidRequest, NotFound
 from openglm.maas.database import Database, Transaction
-from openglm.maas.ids import new_id
+from openglm.maas.identity.audit import SYSTEM, Actor, note
+from openglm.maas.ids import Clock, new_id, wall_clock
 
 Subject = Literal["org", "key"]
 MOST_KNOWN = 4096  # pairs of tier and model kept looked up; names come from strangers
@@ -78,8 +79,9 @@ class Rulebook:
 class Rules:
     """The table of rules."""
 
-    def __init__(self, database: Database):
+    def __init__(self, database: Database, *, clock: Clock = wall_clock):
         self._database = database
+        self._clock = clock
 
     async def list(self) -> Sequence[Rule]:
         rows = await self._database.read(
@@ -88,9 +90,10 @@ class Rules:
         )
         return [Rule(**{name: row[name] for name in Rule.__slots__}) for row in rows]
 
-    async def put(self, rule: Rule) -> str:
+    async def put(self, rule: Rule, *, actor: Actor = SYSTEM) -> str:
         """Add a rule, or replace the one for the same tier, model and subject; returns its id."""
-        rule_id = rule.id or new_id("limit")
+        now = self._clock()
+        rule_id = rule.id or new_id("limit", now)
 
         def work(t: Transaction) -> str:
             t.run(
@@ -113,13 +116,22 @@ class Rules:
                 subject=rule.subject,
             )
             assert row is not None, "it was put a statement ago"
+            details = {name: value for name, value in asdict(rule).items() if name != "id"}
+            note(t, now, actor, "limit.set", row["id"], org_id=None, details=details)
             return row["id"]
 
         return await self._database.write(work, durable=True)
 
-    async def remove(self, rule_id: str) -> None:
+    async def remove(self, rule_id: str, *, actor: Actor = SYSTEM) -> None:
+        now = self._clock()
+
         def work(t: Transaction) -> None:
-            if not t.run("DELETE FROM limit_rule WHERE id = :id", id=rule_id):
+            row = t.one(
+                "DELETE FROM limit_rule WHERE id = :id RETURNING tier, model, subject, concurrency, rpm, tpm",
+                id=rule_id,
+            )
+            if row is None:
                 raise NotFound(f"there is no limit rule {rule_id!r}")
+            note(t, now, actor, "limit.remove", rule_id, org_id=None, details=dict(row))
 
         await self._database.write(work, durable=True)

@@ -57,6 +57,11 @@ def nano(text: str | int | Decimal, *, param: str = "amount") -> int:
     return scaled(text, NANO, param=param)
 
 
+def per_million(pico: int) -> str:
+    """Pico per token as price lists print it: the currency per million tokens, exact."""
+    return decimal_text(pico * 1_000)
+
+
 def decimal_text(amount_nano: int) -> str:
     """The amount in the currency, exact: `1500000000` is `"1.5"`."""
     sign = "-" if amount_nano < 0 else ""

@@ -11,6 +11,7 @@ from typing import Literal
 
 from openglm.errors import BudgetExhausted, InvalidRequest, NotFound
 from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.money.amounts import checked_amount, decimal_text
 from openglm.maas.money.ask import Ask
@@ -19,6 +20,11 @@ from openglm.maas.money.periods import calendar_window
 Scope = Literal["org", "project", "key", "user"]
 SCOPES = ("org", "project", "key", "user")
 MANY = 1_000  # budgets of one organisation
+_TARGETS: dict[Scope, str] = {
+    "project": "SELECT 1 FROM project WHERE org_id = :org AND id = :target",
+    "key": "SELECT 1 FROM api_key WHERE org_id = :org AND id = :target",
+    "user": "SELECT 1 FROM member WHERE org_id = :org AND user_id = :target",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +52,27 @@ class Budgets:
         checked_amount(limit_nano, param="limit_nano", least=0)
         calendar_window(period, self._clock())
 
-    async def set(self, org_id: str, scope: Scope, target_id: str, period: str, limit_nano: int) -> Budget:
+    async def set(
+        self,
+        org_id: str,
+        scope: Scope,
+        target_id: str,
+        period: str,
+        limit_nano: int,
+        *,
+        actor: Actor = SYSTEM,
+    ) -> Budget:
         """Set the one budget of this target and period. What was spent in the window so far stays spent."""
         if scope not in SCOPES:
             raise InvalidRequest(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}", param="scope")
-        if scope == "org" and target_id != org_id:
-            raise InvalidRequest("the target of an org budget is the org itself", param="target_id")
         self.check(period, limit_nano)
         now = self._clock()
         budget_id = new_id("budget", now)
 
         def work(tx: Transaction) -> Row | None:
+            _check_target(tx, org_id, scope, target_id)
+            details = {"scope": scope, "period": period, "limit": decimal_text(limit_nano)}
+            note(tx, now, actor, "budget.set", target_id, org_id=org_id, details=details)
             return tx.one(
                 "INSERT INTO budget (id, org_id, scope, target_id, period, limit_nano, created_at)"
                 " VALUES (:id, :org_id, :scope, :target_id, :period, :limit_nano, :now)"
@@ -81,15 +97,20 @@ class Budgets:
         )
         return await self._status(list(rows))
 
-    async def remove(self, org_id: str, budget_id: str) -> None:
-        removed = await self._database.write(
-            lambda tx: tx.run(
-                "DELETE FROM budget WHERE id = :id AND org_id = :org_id", id=budget_id, org_id=org_id
-            ),
-            durable=True,
-        )
-        if not removed:
-            raise NotFound("there is no budget with this id")
+    async def remove(self, org_id: str, budget_id: str, *, actor: Actor = SYSTEM) -> None:
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            row = tx.one(
+                "DELETE FROM budget WHERE id = :id AND org_id = :org_id RETURNING scope, target_id, period",
+                id=budget_id,
+                org_id=org_id,
+            )
+            if row is None:
+                raise NotFound("there is no budget with this id")
+            note(tx, now, actor, "budget.remove", budget_id, org_id=org_id, details=dict(row))
+
+        await self._database.write(work, durable=True)
 
     async def _status(self, rows: list[Row]) -> list[Budget]:
         now = self._clock()
@@ -116,6 +137,17 @@ class Budgets:
                 )
             )
         return found
+
+
+def _check_target(tx: Transaction, org_id: str, scope: Scope, target_id: str) -> None:
+    """A budget on nothing would limit nothing, and nobody would see it."""
+    if scope == "org":
+        if target_id != org_id:
+            raise InvalidRequest("the target of an org budget is the org itself", param="target_id")
+        return
+    if not tx.one(_TARGETS[scope], org=org_id, target=target_id):
+        what = {"project": "project", "key": "API key", "user": "member"}[scope]
+        raise NotFound(f"no {what} {target_id[:80]!r} here")
 
 
 def reserve(tx: Transaction, ask: Ask, amount: int, now_ms: int) -> list[str]:

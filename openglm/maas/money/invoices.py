@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 from openglm.errors import Conflict, NotFound
 from openglm.maas.database import Database, Transaction
+from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.money.amounts import decimal_text
 from openglm.maas.money.periods import month_window
@@ -52,7 +53,7 @@ class Invoices:
             return await self._draft(org_id, month)
         return _from_text(row["document"])
 
-    async def issue(self, org_id: str, month: str) -> Invoice:
+    async def issue(self, org_id: str, month: str, *, actor: Actor = SYSTEM) -> Invoice:
         """Close a month that has ended. Issuing again gives the same invoice."""
         now = self._clock()
         if now < month_window(month)[1] + GRACE_MS:
@@ -61,7 +62,7 @@ class Invoices:
         document = asdict(draft) | {"id": new_id("invoice", now), "issued_at_ms": now}
 
         def work(tx: Transaction) -> str:
-            tx.run(
+            made = tx.run(
                 "INSERT INTO invoice (id, org_id, month, document, issued_at)"
                 " VALUES (:id, :org_id, :month, :document, :now) ON CONFLICT DO NOTHING",
                 id=document["id"],
@@ -70,6 +71,9 @@ class Invoices:
                 document=json.dumps(document, ensure_ascii=False),
                 now=now,
             )
+            if made:
+                details = {"month": month, "total": decimal_text(draft.total_nano)}
+                note(tx, now, actor, "invoice.issue", document["id"], org_id=org_id, details=details)
             row = tx.one(
                 "SELECT document FROM invoice WHERE org_id = :org_id AND month = :month",
                 org_id=org_id,

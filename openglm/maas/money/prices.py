@@ -7,10 +7,11 @@ An adapter is priced as its base until it has a price of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from openglm.errors import InvalidRequest, ModelNotFound, NotFound
 from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.money.amounts import LARGEST, PICO_PER_NANO, ceiling, half_even, nano, scaled
 from openglm.maas.money.ask import Charge
@@ -149,6 +150,7 @@ class Prices:
         per_image_nano: int = 0,
         batch_percent: int = 50,
         training_pico: int | None = None,
+        actor: Actor = SYSTEM,
     ) -> Price:
         """A new version. Cached input and cache writes cost what uncached input costs unless said."""
         if not model or len(model) > 200:
@@ -183,9 +185,9 @@ class Prices:
                 raise InvalidRequest(
                     f"{field} must be a whole number in [0, {most}], got {value!r}", param=field
                 )
-        stored = await self._database.write(lambda tx: _insert(tx, price), durable=True)
-        self._current.clear()
-        return stored
+        return await self._database.write(
+            lambda tx: _insert(tx, price, actor), durable=True, then=self._current.clear
+        )
 
     async def set_per_million(
         self,
@@ -197,6 +199,7 @@ class Prices:
         per_call: str = "0",
         per_image: str = "0",
         training: str | None = None,
+        actor: Actor = SYSTEM,
     ) -> Price:
         """As price lists print it: currency per million tokens, `"0.60"`, per call, and per image."""
         return await self.set(
@@ -207,6 +210,7 @@ class Prices:
             per_call_nano=nano(per_call, param="per_call"),
             per_image_nano=nano(per_image, param="per_image"),
             training_pico=None if training is None else scaled(training, PICO_PER_MILLION, param="training"),
+            actor=actor,
         )
 
     async def set_if_none(self, model: str) -> None:
@@ -217,8 +221,7 @@ class Prices:
             if tx.one("SELECT 1 FROM price_version WHERE model IN (:model, '*')", model=model) is None:
                 _insert(tx, free)
 
-        await self._database.write(work, durable=True)
-        self._current.clear()
+        await self._database.write(work, durable=True, then=self._current.clear)
 
     async def current(self, model: str, base: str | None = None) -> Price:
         """The newest version for a model, or that for its base, or that for `*`."""
@@ -236,7 +239,12 @@ class Prices:
             known = (now + TTL_MS, _price(row) if row else None)
             self._current[model, base] = known
         if known[1] is None:
-            raise ModelNotFound(f"the model {model!r} has no price", param="model", code="model_not_found")
+            raise ModelNotFound(
+                f"{model!r} has no price, so it cannot be used yet",
+                param="model",
+                code="model_not_found",
+                hint=f"an operator sets one: glm admin price set {model}",
+            )
         return known[1]
 
     def version(self, tx: Transaction, price_id: str) -> Price:
@@ -269,7 +277,7 @@ class Prices:
         return [_price(row) for row in rows]
 
 
-def _insert(tx: Transaction, price: Price) -> Price:
+def _insert(tx: Transaction, price: Price, actor: Actor = SYSTEM) -> Price:
     row = tx.one(
         "INSERT INTO price_version (model, version, uncached_pico, cached_pico, cache_write_pico,"
         " output_pico, per_call_nano, per_image_nano, batch_percent, created_at, training_pico)"
@@ -287,7 +295,9 @@ def _insert(tx: Transaction, price: Price) -> Price:
         training=price.training_pico,
     )
     assert row is not None, "an insert returns its row"
-    return _price(row)
+    made = _price(row)
+    note(tx, made.created_at_ms, actor, "price.set", made.id, org_id=None, details=asdict(made))
+    return made
 
 
 def _price(row: Row) -> Price:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from openglm.errors import Conflict, InvalidRequest, NotFound, PaymentRequired, PlanRefused
 from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.money import ledger
+from openglm.maas.money.amounts import decimal_text
 from openglm.maas.money.periods import FIVE_HOURS_MS, cycle, milliseconds, moment, months_later
 from openglm.maas.money.plans import PERIODS, SHIPPED, Plan, Weights, bound, plan_from_terms, read_plans
 
@@ -123,6 +125,7 @@ class Plans:
         user_id: str | None = None,
         months: int = 1,
         starts_at_ms: int | None = None,
+        actor: Actor = SYSTEM,
     ) -> Subscription:
         """Subscribe to the newest version. Its price, if it has one, is taken from the wallet at once."""
         if not 1 <= months <= 120:
@@ -179,24 +182,28 @@ class Plans:
                     raise PaymentRequired("the wallet does not cover the plan", hint="top up the wallet")
                 entries = {wallet: -price, f"revenue:plan:{plan}": price}
                 ledger.post(tx, subscription_id, "plan", "nano", org_id, entries, now)
+            details = {"plan": plan, "months": months, "user": user_id, "paid": decimal_text(price)}
+            note(tx, now, actor, "plan.subscribe", subscription_id, org_id=org_id, details=details)
             return Subscription(subscription_id, org_id, user_id, plan, newest["version"], start, end)
 
         return await self._database.write(work, durable=True)
 
-    async def end(self, org_id: str, subscription_id: str) -> None:
+    async def end(self, org_id: str, subscription_id: str, *, actor: Actor = SYSTEM) -> None:
         """End a subscription now. What is held settles; nothing new is admitted."""
-        touched = await self._database.write(
-            lambda tx: tx.run(
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            if not tx.run(
                 "UPDATE subscription SET ends_at = :now WHERE id = :id AND org_id = :org_id"
                 " AND ends_at > :now",
                 id=subscription_id,
                 org_id=org_id,
-                now=self._clock(),
-            ),
-            durable=True,
-        )
-        if not touched:
-            raise NotFound("there is no running subscription with this id")
+                now=now,
+            ):
+                raise NotFound("there is no running subscription with this id")
+            note(tx, now, actor, "plan.end", subscription_id, org_id=org_id)
+
+        await self._database.write(work, durable=True)
 
     async def subscriptions(self, org_id: str) -> list[Subscription]:
         rows = await self._database.read(

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from openglm.errors import Conflict, InvalidRequest, NotFound, PaymentRequired
 from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.money import ledger
-from openglm.maas.money.amounts import checked_amount
+from openglm.maas.money.amounts import checked_amount, decimal_text
 from openglm.maas.money.payments import Order, Payment, PaymentAdapter
 
 CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
@@ -89,7 +90,15 @@ class Wallet:
         )
         return [Entry(row["tx"], row["kind"], row["amount"], row["memo"], row["created_at"]) for row in rows]
 
-    async def top_up(self, org_id: str, amount_nano: int, *, idempotency_key: str, memo: str = "") -> Balance:
+    async def top_up(
+        self,
+        org_id: str,
+        amount_nano: int,
+        *,
+        idempotency_key: str,
+        memo: str = "",
+        actor: Actor = SYSTEM,
+    ) -> Balance:
         """Credit a wallet by an operator's word. The same key with the same amount is the same top-up."""
         checked_amount(amount_nano)
         now = self._clock()
@@ -101,22 +110,31 @@ class Wallet:
             )
             if made:
                 _pay(tx, order, memo, now)
+                details = {"amount": decimal_text(amount_nano), "once": idempotency_key}
+                note(tx, now, actor, "wallet.top_up", org_id, org_id=org_id, details=details)
 
         await self._database.write(work, durable=True)
         return await self.balance(org_id)
 
-    async def order(self, org_id: str, amount_nano: int, adapter: str, *, idempotency_key: str) -> Order:
+    async def order(
+        self, org_id: str, amount_nano: int, adapter: str, *, idempotency_key: str, actor: Actor = SYSTEM
+    ) -> Order:
         """An order that a payment provider will confirm by webhook. The same key is the same order."""
         checked_amount(amount_nano)
         provider = self._adapter(adapter)
         now = self._clock()
         order_id = new_id("topup", now)
-        order, _ = await self._database.write(
-            lambda tx: _order(
+
+        def work(tx: Transaction) -> Order:
+            order, made = _order(
                 tx, order_id, org_id, amount=amount_nano, adapter=adapter, key=idempotency_key, now=now
-            ),
-            durable=True,
-        )
+            )
+            if made:
+                details = {"amount": decimal_text(amount_nano), "adapter": adapter}
+                note(tx, now, actor, "wallet.order", order.id, org_id=org_id, details=details)
+            return order
+
+        order = await self._database.write(work, durable=True)
         if order.state != "pending" or order.provider_ref:
             return order
         reference, url = await provider.create(order)
@@ -138,7 +156,9 @@ class Wallet:
         now = self._clock()
         return await self._database.write(lambda tx: _notice(tx, adapter, payment, now), durable=True)
 
-    async def adjust(self, org_id: str, delta_nano: int, *, idempotency_key: str, reason: str) -> Balance:
+    async def adjust(
+        self, org_id: str, delta_nano: int, *, idempotency_key: str, reason: str, actor: Actor = SYSTEM
+    ) -> Balance:
         """Give (a grant) or take (a correction) by an operator's word, with a reason for the statement."""
         checked_amount(abs(delta_nano), param="delta_nano")
         if not reason:
@@ -152,19 +172,28 @@ class Wallet:
             if old is not None:
                 if old["amount"] != -delta_nano:
                     raise Conflict("the idempotency key was used for another amount")
-            elif delta_nano > 0:
+                return
+            if delta_nano > 0:
                 _credit(tx, tx_id, "adjust", org_id, amount=delta_nano, source="grants", memo=reason, now=now)
             elif not ledger.withdraw(tx, wallet, -delta_nano):
                 raise PaymentRequired("the wallet has less free than the adjustment takes")
             else:
                 entries = {wallet: delta_nano, "grants": -delta_nano}
                 ledger.post(tx, tx_id, "adjust", "nano", org_id, entries, now, reason)
+            details = {"amount": decimal_text(delta_nano), "reason": reason}
+            note(tx, now, actor, "wallet.adjust", org_id, org_id=org_id, details=details)
 
         await self._database.write(work, durable=True)
         return await self.balance(org_id)
 
     async def create_codes(
-        self, count: int, amount_nano: int, *, label: str = "", expires_at_ms: int | None = None
+        self,
+        count: int,
+        amount_nano: int,
+        *,
+        label: str = "",
+        expires_at_ms: int | None = None,
+        actor: Actor = SYSTEM,
     ) -> list[str]:
         """New redeem codes. This is the only time anybody sees them."""
         checked_amount(amount_nano)
@@ -176,17 +205,20 @@ class Wallet:
             {"hash": _hash(code), "label": label, "amount": amount_nano, "expires": expires_at_ms, "now": now}
             for code in codes
         ]
-        await self._database.write(
-            lambda tx: tx.many(
+
+        def work(tx: Transaction) -> None:
+            tx.many(
                 "INSERT INTO redeem_code (hash, label, amount_nano, expires_at, created_at)"
                 " VALUES (:hash, :label, :amount, :expires, :now)",
                 rows,
-            ),
-            durable=True,
-        )
+            )
+            details = {"count": count, "amount": decimal_text(amount_nano), "label": label}
+            note(tx, now, actor, "codes.create", label, org_id=None, details=details)
+
+        await self._database.write(work, durable=True)
         return codes
 
-    async def redeem(self, org_id: str, code: str) -> Balance:
+    async def redeem(self, org_id: str, code: str, *, actor: Actor = SYSTEM) -> Balance:
         """Use a code, once."""
         digest, now = _hash(code), self._clock()
 
@@ -214,6 +246,8 @@ class Wallet:
                 memo="",
                 now=now,
             )
+            details = {"amount": decimal_text(row["amount_nano"])}
+            note(tx, now, actor, "wallet.redeem", org_id, org_id=org_id, details=details)
 
         await self._database.write(work, durable=True)
         return await self.balance(org_id)

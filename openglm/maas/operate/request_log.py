@@ -19,6 +19,7 @@ import msgspec
 from openglm.errors import InvalidRequest, NotFound, OpenGLMError
 from openglm.logs import redact
 from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.secrets import Secrets
 
@@ -181,7 +182,8 @@ class RequestLog:
         )
         return [_logged(row) for row in rows]
 
-    async def one(self, org_id: str, request_id: str) -> tuple[Logged, Bodies]:
+    async def one(self, org_id: str, request_id: str, *, actor: Actor = SYSTEM) -> tuple[Logged, Bodies]:
+        """A row with its bodies. Whoever reads bodies is written down before they see them."""
         row = await self._database.read_one(
             f"SELECT {_COLUMNS}, asked, answered FROM request_log"
             " WHERE org_id = :org AND request_id = :id AND expires_at > :now",
@@ -191,6 +193,11 @@ class RequestLog:
         )
         if row is None:
             raise NotFound(f"no request {request_id[:80]!r} in the log")
+        if row["asked"] is not None:
+            now = self._clock()
+            await self._database.write(
+                lambda tx: note(tx, now, actor, "request.read", request_id, org_id=org_id)
+            )
         return _logged(row), Bodies(*(self._opened(request_id, row[name]) for name in ("asked", "answered")))
 
     async def expire(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import urlsplit
 
 from openglm.errors import InvalidRequest
 
@@ -42,6 +43,8 @@ class Channel:
                 f"a channel's address must be http://…, https://… or unix:PATH, got {self.base_url!r}",
                 param="base_url",
             )
+        if self.socket is None:
+            _check_address(self.base_url)
         for name, words in (
             ("leaving", ("cancel", "drain", "abort")),
             ("state", ("active", "draining", "disabled")),
@@ -70,3 +73,16 @@ class Channel:
 
     def wire_name(self, model: str) -> str:
         return self.models.get(model, model)
+
+
+def _check_address(url: str) -> None:
+    try:
+        host = urlsplit(url).netloc
+    except ValueError as error:
+        raise InvalidRequest(f"a channel's address cannot be read: {error}", param="base_url") from None
+    if "@" in host:
+        raise InvalidRequest(
+            "a channel's address must hold no user and no password",
+            param="base_url",
+            hint="operators see addresses; a secret belongs into the channel's key, which is sealed",
+        )

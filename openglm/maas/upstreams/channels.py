@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import logging
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import msgspec
 
 from openglm.errors import InvalidRequest, NotFound, OpenGLMError
 from openglm.maas.database import Database, Row, Transaction
+from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.secrets import Secrets
 from openglm.maas.upstreams.channel import Channel, State
@@ -71,7 +72,7 @@ class Channels:
                 logger.error("channel %s is left out: %s", row["id"], error.message)
         return channels
 
-    async def put(self, channel: Channel) -> None:
+    async def put(self, channel: Channel, *, actor: Actor = SYSTEM) -> None:
         """Add a channel, or replace the one of that id. Its key stays if none is given with the new one."""
         if not _ID.fullmatch(channel.id):
             raise InvalidRequest(
@@ -83,6 +84,8 @@ class Channels:
         sealed = None
         if channel.api_key:
             sealed = self._secrets.seal(_PURPOSE, channel.api_key.encode(), context=channel.id)
+        now = self._clock()
+        told = {name: value for name, value in asdict(channel).items() if name not in ("id", "api_key")}
 
         def work(transaction: Transaction) -> None:
             transaction.run(
@@ -107,8 +110,9 @@ class Channels:
                 drain_tokens=channel.drain_tokens,
                 extensions=int(channel.extensions),
                 state=channel.state,
-                now=self._clock(),
+                now=now,
             )
+            note(transaction, now, actor, "channel.put", channel.id, org_id=None, details=told)
 
         await self._database.write(work, durable=True)
         await self.reload()
@@ -119,23 +123,28 @@ class Channels:
             raise _no_channel(channel_id)
         return self._channel(row)
 
-    async def set_state(self, channel_id: str, state: State) -> None:
+    async def set_state(self, channel_id: str, state: State, *, actor: Actor = SYSTEM) -> None:
         """Drain, disable, or take it back into service."""
         replace(Channel(channel_id, "http://checked"), state=state)  # an unknown word is refused
-        changed = await self._database.write(
-            lambda t: t.run("UPDATE channel SET state = :state WHERE id = :id", state=state, id=channel_id),
-            durable=True,
-        )
-        if not changed:
-            raise _no_channel(channel_id)
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            if not tx.run("UPDATE channel SET state = :state WHERE id = :id", state=state, id=channel_id):
+                raise _no_channel(channel_id)
+            note(tx, now, actor, "channel.state", channel_id, org_id=None, details={"state": state})
+
+        await self._database.write(work, durable=True)
         await self.reload()
 
-    async def remove(self, channel_id: str) -> None:
-        gone = await self._database.write(
-            lambda t: t.run("DELETE FROM channel WHERE id = :id", id=channel_id), durable=True
-        )
-        if not gone:
-            raise _no_channel(channel_id)
+    async def remove(self, channel_id: str, *, actor: Actor = SYSTEM) -> None:
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            if not tx.run("DELETE FROM channel WHERE id = :id", id=channel_id):
+                raise _no_channel(channel_id)
+            note(tx, now, actor, "channel.remove", channel_id, org_id=None)
+
+        await self._database.write(work, durable=True)
         await self.reload()
 
     def _channel(self, row: Row) -> Channel:

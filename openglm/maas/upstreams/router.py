@@ -205,8 +205,13 @@ class Router:
             if model in way.channel.models and way.channel.state == "active"
         ]
         if not ways:
-            # Not told which there are: some are private to other tenants.
-            raise ModelNotFound(f"no channel serves the model {model!a}", param="model")
+            # Those that there are, are not told: some are private.
+            raise ModelNotFound(
+                f"there is no model {model!a}",
+                param="model",
+                code="model_not_found",
+                hint="GET /v1/models lists those that a key may call",
+            )
         return ways
 
     def _order(self, model: str, key: str) -> list[_Way]:

@@ -212,6 +212,8 @@ def test_the_request_log_shows_bodies_to_those_who_work_with_the_data(town, ann,
     listed = [row["request_id"] for row in ann.get(f"{ann.org}/requests").json()]
     assert listed == [request_id]
     assert "hush" in ann.get(f"{ann.org}/requests/{request_id}").json()["asked"]
+    (read,) = [row for row in ann.get(f"{ann.org}/audit").json()["rows"] if row["action"] == "request.read"]
+    assert (read["actor_id"], read["target"]) == (ann.user_id, request_id)
     eve = join("eve@example.com", "viewer")
     assert eve.get(f"{eve.org}/requests").status_code == 200
     assert eve.get(f"{eve.org}/requests/{request_id}").status_code == 403

@@ -257,7 +257,7 @@ def test_the_official_client_draws(house: House):
 def test_metrics_and_sums_count_images(house: House, wait_until):
     assert house.post(ZHIPU, asked(2)).status_code == 200
     house.settled(wait_until)
-    text = httpx.get(f"{house.url}/metrics").text
+    text = house.platform.metrics.text().decode()
     assert 'openglm_images_total{model="cogview"} 2.0' in text
 
 

@@ -61,4 +61,4 @@ def world(database: Database) -> World:
     accounts = Accounts(database, passwords=Passwords(memory_kib=64), changed=keys.forget, clock=time)
     sessions = Sessions(database, secrets, clock=time)
     projects = Projects(database, changed=keys.forget, clock=time)
-    return World(database, time, secrets, keys, accounts, projects, sessions, Audit(database, clock=time))
+    return World(database, time, secrets, keys, accounts, projects, sessions, Audit(database))

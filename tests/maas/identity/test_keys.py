@@ -204,7 +204,11 @@ def test_a_callers_scopes_name_models_by_prefix_and_endpoints_by_word(world):
             caller.may_call("files")
         free = Caller("o", "p", "k")
         free.may_use("anything")
-        free.may_call("anything")
+        free.may_call("files")
+        with pytest.raises(InvalidRequest, match="did you mean chat"):
+            await world.key(ann, endpoints=["chats"])
+        with pytest.raises(InvalidRequest, match="known: chat"):
+            await world.keys.change(ann.org_id, caller.key_id, name="k", endpoints=["?"])
 
     asyncio.run(scenario())
 

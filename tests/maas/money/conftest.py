@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openglm.maas.database import Database
+from openglm.maas.database import Database, Transaction
 from openglm.maas.money import Ask, Billing, Budgets, Invoices, ManualPayments, Plans, Prices, Wallet
 from openglm.messages import Usage
 
@@ -80,9 +80,23 @@ class Money:
 USED = Usage(input_uncached=10, output_text=20, output_reasoning=10)
 
 
+def settle(tx: Transaction) -> None:
+    """The organisation, project, user and key that requests name, as budgets want to see them."""
+    tx.run("INSERT INTO org (id, name, created_at) VALUES ('org1', 'One', 0)")
+    tx.run("INSERT INTO app_user (id, email, name, created_at) VALUES ('user1', 'u@example.com', 'U', 0)")
+    tx.run("INSERT INTO member (org_id, user_id, role, created_at) VALUES ('org1', 'user1', 'owner', 0)")
+    tx.run("INSERT INTO project (id, org_id, name, created_at) VALUES ('project1', 'org1', 'P', 0)")
+    tx.run(
+        "INSERT INTO api_key (id, org_id, project_id, name, secret_hash, sealed_secret, models, endpoints,"
+        " cidrs, created_at) VALUES ('key1', 'org1', 'project1', 'K', '', :sealed, '[]', '[]', '[]', 0)",
+        sealed=b"",
+    )
+
+
 @pytest.fixture
 def money(database: Database) -> Money:
     clock = Hand()
+    database.write_now(settle)
     payments = ManualPayments(b"a secret of sixteen bytes")
     return Money(
         database,

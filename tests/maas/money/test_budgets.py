@@ -106,7 +106,12 @@ def test_budgets_refuse_what_makes_no_sense_and_belong_to_their_org(money):
         ):
             with pytest.raises(InvalidRequest):
                 await money.budgets.set("org1", *wrong)
-        budget = await money.budgets.set("org1", "key", "k", "day", 1)
+        for scope in ("project", "key", "user"):
+            with pytest.raises(NotFound, match="'nonsense'"):
+                await money.budgets.set("org1", scope, "nonsense", "day", 1)
+        with pytest.raises(NotFound):
+            await money.budgets.set("org2", "key", "key1", "day", 1)
+        budget = await money.budgets.set("org1", "key", "key1", "day", 1)
         with pytest.raises(NotFound):
             await money.budgets.remove("org2", budget.id)
         assert await money.budgets.all("org2") == []

@@ -14,7 +14,7 @@ from openglm.maas.database import open_database
 from openglm.maas.money import Billing, Budgets, Plans, Price, Prices, Wallet
 from openglm.maas.money.plans import Weights, charge
 from openglm.messages import Usage
-from tests.maas.money.conftest import PLANS, Hand, Money, audited
+from tests.maas.money.conftest import PLANS, Hand, Money, audited, settle
 
 
 def some_usage(chance: random.Random) -> Usage:
@@ -146,6 +146,7 @@ def test_a_long_walk_of_random_events_keeps_the_laws_on_both_databases(database_
 
 def with_laws(url: str, steps: list[tuple[str, int, int]]) -> None:
     database, clock = open_database(url), Hand()
+    database.write_now(settle)
     money = Money(
         database,
         clock,

@@ -15,6 +15,15 @@ def channels_of(database, router: Router) -> Channels:
     return Channels(database, Secrets(b"k" * 32), router)
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["https://ann:hush@models.example", "http://hush@models.example/v1", "http://[", "ftp://models.example"],
+)
+def test_an_address_with_a_password_in_it_is_no_address(address):
+    with pytest.raises(InvalidRequest):
+        Channel("east", address, {"glm": "GLM-4"})
+
+
 def test_a_channel_serves_until_it_is_drained_and_its_key_is_never_in_clear(database):
     async def go():
         router = Router(Client())

@@ -146,7 +146,7 @@ def test_a_removed_channel_gets_no_more_and_an_unknown_model_is_not_found():
         async def work(router):
             await answered_by(router)
             router.remove("one")
-            with pytest.raises(ModelNotFound, match="no channel serves"):
+            with pytest.raises(ModelNotFound, match="there is no model"):
                 await answered_by(router)
 
         routed(work, channel("one", one))

@@ -6,3 +6,6 @@ CREATE TABLE installation (
     key_mark TEXT NOT NULL,
     created_at BIGINT NOT NULL
 );
+
+-- A knowledge base belongs to its organisation; nothing ever asked for the project.
+ALTER TABLE knowledge_base DROP COLUMN project_id;

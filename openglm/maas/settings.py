@@ -40,7 +40,7 @@ class Settings:
     database_url: str = field(default="", repr=False)  # default: SQLite in the data folder
     blobs_url: str = field(default="", repr=False)  # default: a folder beside it; s3://bucket/prefix
     currency: str = "CNY"  # of the wallet and of all prices
-    sign_up: Literal["open", "invitation", "closed"] = "open"  # the first user always can
+    sign_up: Literal["open", "invitation", "closed"] = "open"  # closed: operators alone add users
     jwt_keys: bool = True  # Zhipu's signed tokens beside raw keys
     metrics_token: str = field(default="", repr=False)  # lets Prometheus read /metrics
     public_url: str = ""  # where browsers see the platform; with one, nothing counts as of this machine

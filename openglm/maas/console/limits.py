@@ -134,5 +134,5 @@ def price_tag(price: Price) -> PriceTag:
         decimal_text(price.per_image_nano),
         price.batch_percent,
         price.created_at_ms,
-        million(price.training_pico or 0) if price.trains else None,
+        per_million(price.training_pico or 0) if price.trains else None,
     )

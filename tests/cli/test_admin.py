@@ -45,7 +45,7 @@ def test_a_platform_is_set_up_from_nothing(admin):
     assert admin("wallet", "top-up", "12.50", "--once", "a")["balance"] == "12.5"
     assert admin("wallet", "top-up", "12.50", "--once", "a")["balance"] == "12.5"
     admin("price", "set", "glm", "--input", "0.60", "--cached", "0.11", "--output", "2.20")
-    assert admin("price", "list")[0]["cached"] == 0.11
+    assert admin("price", "list")[0]["cached"] == "0.11"
     assert {plan["plan"] for plan in admin("plan", "list")} == {"lite", "pro", "max"}
     admin("plan", "subscribe", "lite")
     admin("budget", "set", "5", "--period", "month")
@@ -65,6 +65,47 @@ def test_a_platform_is_set_up_from_nothing(admin):
     assert "its balance is 12500000005" in admin("verify", fails=True)
     admin("key", "revoke", made["id"])
     assert admin("key", "list")[0]["revoked"]
+
+
+def test_people_and_organisations_are_looked_after(admin):
+    for name in ("ann", "bob"):
+        admin("user", "add", f"{name}@example.com", "--password-file", str(admin.secret))
+    assert [row["name"] for row in admin("org", "list")] == ["ann", "bob"]
+    admin("org", "tier", "bob", "gold")
+    admin("org", "disable", "bob")
+    assert [(row["tier"], row["is_disabled"]) for row in admin("org", "list")][1] == ("gold", True)
+    admin("org", "enable", "bob")
+    admin("user", "disable", "bob@example.com")
+    admin("user", "enable", "BOB@example.com")
+    admin("user", "operator", "bob@example.com", "on")
+    assert all(row["is_operator"] and not row["is_disabled"] for row in admin("user", "list"))
+    admin("user", "operator", "ann@example.com", "off")
+    assert "must keep one operator" in admin("user", "operator", "bob@example.com", "off", fails=True)
+    rows = admin("audit", "--limit", "4")
+    assert [row["action"] for row in rows] == [
+        "user.operator",
+        "user.operator",
+        "user.enable",
+        "user.disable",
+    ]
+    assert {row["actor"] for row in rows} == {"machine"}
+    bobs = admin("audit", "--org", "bob")
+    assert [row["action"] for row in bobs[:3]] == ["org.enable", "org.disable", "org.tier"]
+
+
+def test_budgets_bills_and_subscriptions_are_set_shown_and_ended(admin):
+    admin("user", "add", "ann@example.com", "--password-file", str(admin.secret))
+    assert "--target" in admin("budget", "set", "10", "--scope", "key", fails=True)
+    assert "no API key 'nonsense'" in admin(
+        "budget", "set", "10", "--scope", "key", "--target", "nonsense", fails=True
+    )
+    made = admin("plan", "subscribe", "lite")
+    assert admin("plan", "subscriptions")[0]["id"] == made["subscription"]
+    admin("plan", "end", made["subscription"])
+    assert "no running subscription" in admin("plan", "end", made["subscription"], fails=True)
+    assert admin("invoice", "show", "2024-01")["invoice"] == "a draft"
+    issued = admin("invoice", "issue", "2024-01")
+    assert [row["id"] for row in admin("invoice", "list")] == [issued["invoice"]]
 
 
 def test_a_password_comes_from_standard_input(admin, monkeypatch):

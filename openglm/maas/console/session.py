@@ -22,12 +22,12 @@ from openglm.maas.console.access import (
     person_of,
     same_page,
 )
+from openglm.maas.identity.oidc import BROWSER_COOKIE
 from openglm.maas.identity.people import Member, User
 from openglm.maas.identity.roles import PERMISSIONS, Role
 from openglm.maas.identity.sessions import OpenSession, Session, cookie_name, drop_cookie
 
 router = APIRouter(tags=["session"])
-OIDC_COOKIE = "glm_oidc"
 Ours = Depends(same_page)
 
 
@@ -199,7 +199,7 @@ async def oidc_callback(
         arrival = await platform.oidc.complete(
             state=state,
             code=code,
-            browser=request.cookies.get(OIDC_COOKIE),
+            browser=request.cookies.get(BROWSER_COOKIE),
             error=error,
             issuer=iss,
             ip=door.address(request.scope),
@@ -209,7 +209,7 @@ async def oidc_callback(
     else:
         away = RedirectResponse(arrival.return_to, 303)
         await _open_session(request, away, platform, arrival.user)
-    away.delete_cookie(OIDC_COOKIE, path="/api/console/oidc", secure=secure, httponly=True)
+    away.delete_cookie(BROWSER_COOKIE, path="/api/console/oidc", secure=secure, httponly=True)
     return away
 
 
@@ -262,7 +262,7 @@ async def _depart(
     departure = await platform.oidc.begin(provider, back, return_to=return_to, user_id=user_id)
     away = RedirectResponse(departure.url, 303)
     away.set_cookie(
-        OIDC_COOKIE,
+        BROWSER_COOKIE,
         departure.browser,
         max_age=900,
         path="/api/console/oidc",

@@ -9,6 +9,10 @@ import httpx
 import openai
 import pytest
 
+from openglm.errors import Unauthorized
+from openglm.maas import household
+from openglm.maas.gateway.rows import Vectors
+from openglm.maas.identity import Caller
 from tests.maas.gateway.conftest import PICO_IN, PICO_OUT, House
 
 
@@ -127,3 +131,17 @@ def test_what_runs_on_stops_with_its_key_and_bills_nothing_more(house: House, wa
     house.settled(wait_until)
     assert not [row for row in house.usage() if row["cost_nano"]]
     assert batch.id == house.rows("SELECT id FROM batch")[0]["id"]
+
+
+def test_a_document_gets_no_vectors_in_the_name_of_a_key_that_has_ended(house: House):
+    platform = house.platform
+    caller = asyncio.run(platform.keys.authenticate(house.key, ip=None))
+    asyncio.run(platform.keys.revoke(house.org_id, caller.key_id))
+    with pytest.raises(Unauthorized):
+        asyncio.run(Vectors(platform)(caller, "glm", ["a text"], "errand-1"))
+    assert house.rows("SELECT 1 FROM hold") == []
+
+
+def test_work_of_a_machine_without_accounts_ends_with_the_first_account(house: House):
+    with pytest.raises(Unauthorized):
+        asyncio.run(house.platform.still(Caller(household.ORG, household.PROJECT, household.KEY)))

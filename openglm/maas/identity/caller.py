@@ -14,6 +14,7 @@ ENDPOINTS = {
     "messages": "Anthropic's messages",
     "embeddings": "embeddings",
     "images": "images",
+    "agents": "agents",
     "rerank": "reranking",
     "files": "files",
     "batches": "batches; each row needs its own endpoint's word too",

@@ -58,7 +58,7 @@ def site(tmp_path: Path, wait_until) -> Iterator[Site]:
 
     async def furnish() -> str:
         await platform.prices.set_if_none("glm")
-        person = await platform.accounts.sign_up("ann@example.com", "a long and odd passphrase", "Ann")
+        person = await platform.accounts.add("ann@example.com", "a long and odd passphrase", "Ann")
         return (await platform.keys.create(person.org_id, person.project_id, "x", cidrs=["127.0.0.1"])).key
 
     key = asyncio.run(furnish())
@@ -156,3 +156,28 @@ def test_a_large_file_goes_through(site: Site):
             headers=headers,
         )
     assert sent.json()["bytes"] == 24 << 20
+
+
+def test_the_simplest_proxy_makes_nobody_a_program_of_this_machine(tmp_path: Path, wait_until):
+    """`proxy_pass` and nothing more, before there is an account: no header tells, and Host is ours."""
+    platform = Platform(Settings(data=tmp_path / "data"), serves=False)
+    asyncio.run(platform.prices.set_if_none("glm"))
+    with FakeUpstream() as upstream, Running(create_app(platform)) as gateway:
+        platform.router.add(Channel("fake", upstream.url, {"glm": "wire"}))
+        port = free_port()
+        site = f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {gateway}; }} }}"
+        (tmp_path / "site.conf").write_text(site)
+        user = "root" if os.geteuid() == 0 else "nobody"
+        (tmp_path / "main.conf").write_text(MAIN.format(folder=tmp_path, user=user))
+        with subprocess.Popen([str(NGINX), "-c", str(tmp_path / "main.conf"), "-p", str(tmp_path)]) as nginx:
+            try:
+                wait_until(lambda: listens(port))
+                url = f"http://127.0.0.1:{port}"
+                assert httpx.post(f"{url}/v1/chat/completions", json=chat()).status_code == 401
+                assert httpx.get(f"{url}/metrics").status_code == 401
+                eve = {"email": "eve@example.com", "password": "a long and odd passphrase", "name": "Eve"}
+                assert httpx.post(f"{url}/api/console/sign-up", json=eve).status_code == 403
+                assert httpx.post(f"{gateway}/v1/chat/completions", json=chat()).status_code == 200
+                assert asyncio.run(platform.accounts.is_empty())
+            finally:
+                nginx.terminate()

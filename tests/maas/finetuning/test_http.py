@@ -89,7 +89,7 @@ def street(database_url: str, tmp_path: Path) -> Iterator[Street]:
         await platform.prices.set_per_million("tiny", uncached="1", output="4", training="10")
         found = []
         for name in ("ann", "bob"):
-            person = await platform.accounts.sign_up(f"{name}@example.com", PASSWORD, name)
+            person = await platform.accounts.add(f"{name}@example.com", PASSWORD, name)
             found.append((await platform.keys.create(person.org_id, person.project_id, name)).key)
             await platform.wallet.top_up(person.org_id, START, idempotency_key=name)
             found.append(person.org_id)

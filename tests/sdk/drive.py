@@ -6,6 +6,7 @@ and the same for each method that must be refused.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
 import traceback
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from tests.sdk.table import World, placeholders
 from tests.sdk.zhipu import Sdk
 from tests.sdk.zhipu_tables import TABLES
+
+LONGEST_S = 100
 
 
 def main(name: str) -> None:
@@ -39,10 +42,13 @@ def refused(sdk: Sdk, call: Callable, refusal) -> None:
 
 
 def failure(check: Callable[..., None], *arguments: object) -> str | None:
+    faulthandler.dump_traceback_later(LONGEST_S, exit=True)  # what hangs says where
     try:
         check(*arguments)
     except Exception:
         return traceback.format_exc()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     return None
 
 

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from tests.sdk.table import World, placeholders
+from tests.sdk.table import World, send
 from tests.sdk.zhipu import Sdk
 from tests.sdk.zhipu_tables import TABLES
 
@@ -38,7 +38,7 @@ def main(name: str) -> None:
 
 def refused(sdk: Sdk, call: Callable, refusal) -> None:
     with sdk.raises("APIRequestFailedError", refusal.code):
-        call(**placeholders(call, refusal.arguments))
+        send(call, refusal.arguments)
 
 
 def failure(check: Callable[..., None], *arguments: object) -> str | None:

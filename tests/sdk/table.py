@@ -105,6 +105,15 @@ def placeholders(method: Callable[..., Any], given: dict[str, Any]) -> dict[str,
     return wanted | {name: value for name, value in given.items() if name in known}
 
 
+def send(call: Callable[..., Any], given: dict[str, Any]) -> None:
+    """Call a method and have it send what it sends, also where it waits for a `with` to do so."""
+    result = call(**placeholders(call, given))
+    if hasattr(result, "__enter__"):
+        with result as opened:
+            for _ in opened:
+                pass
+
+
 def _placeholder(annotation: str) -> Any:
     kinds: tuple[tuple[str, Any], ...] = (
         ("FileTypes", ("a.txt", b"words")),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from openglm.asgi.page import create_page
 from openglm.errors import NotOffered, Unauthorized
@@ -17,7 +17,14 @@ from openglm.maas.files import routes as files
 from openglm.maas.finetuning import routes as finetuning
 from openglm.maas.gateway import agents, anthropic, images, later, monitor, openai, rerank, responses, zhipu
 from openglm.maas.gateway.call import Surface
-from openglm.maas.gateway.endpoint import Endpoint, RequestHandler, error_response, json_response, wrapped
+from openglm.maas.gateway.endpoint import (
+    Endpoint,
+    RequestHandler,
+    error_response,
+    id_headers,
+    json_response,
+    wrapped,
+)
 from openglm.maas.gateway.surfaces import BY_WORD, ENVELOPE, OPENAI, ZHIPU
 from openglm.maas.ids import new_id
 from openglm.maas.images import routes as image_links
@@ -29,6 +36,7 @@ from openglm.maas.tasks import routes as tasks
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
+    from starlette.websockets import WebSocket
 
     from openglm.maas.platform import Platform
 
@@ -63,6 +71,7 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     for room in (files, batches, tasks, finetuning, search, moderation, knowledge, image_links):
         routes += room.routes(platform, wrap)
     routes += later.routes(platform)
+    routes.append(WebSocketRoute("/{path:path}", _no_socket))
     routes.append(Mount(console.PATH, console.create_console(platform)))
     if page:
         routes.append(Mount("/", create_page()))
@@ -98,12 +107,23 @@ async def _health(request: Request) -> Response:
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
-    """404 and 405 of the router, as an error of the path's dialect."""
-    assert isinstance(error, HTTPException)
-    path = request.url.path
+    """What the router finds nothing for, as an error of the path's dialect: a wrong method is as unknown."""
+    answer = _nothing(request.method, request.url.path)
+    for name, value in id_headers(request.scope, answer.headers["x-request-id"]):
+        answer.headers[name.decode()] = value.decode()
+    return answer
+
+
+async def _no_socket(socket: WebSocket) -> None:
+    """No dialect has sockets here; whoever knocks is told so before the handshake."""
+    await socket.send_denial_response(_nothing("WebSocket", socket.url.path))
+
+
+def _nothing(method: str, path: str) -> Response:
     surface = next((surface for start, surface in _ERRORS if path.startswith(start)), OPENAI)
-    reason = NotOffered(f"there is no {request.method} {path} here")
-    answer = error_response(surface, reason, new_id("req"))
+    request_id = new_id("req")
+    answer = error_response(surface, NotOffered(f"there is no {method} {path} here"), request_id)
     if surface is not ENVELOPE:
-        answer.status_code = error.status_code
+        answer.status_code = 404
+    answer.headers["x-request-id"] = request_id
     return answer

@@ -93,9 +93,12 @@ def a_model_server_that_fails_is_tried_again_and_then_told(sdk: Sdk) -> None:
 
 @table.works(CREATE, "responses.create")
 def an_answer_that_breaks_off_is_an_error_in_its_stream(sdk: Sdk) -> None:
-    with chat(sdk.client, ask(tokens=9, dies=3), stream=True) as stream:
-        with pytest.raises(openai.APIError, match="connection") as caught:
-            list(stream)
+    broken = ask(tokens=9, dies=3)
+    with (
+        pytest.raises(openai.APIError, match="connection") as caught,
+        chat(sdk.client, broken, stream=True) as stream,
+    ):
+        list(stream)
     assert caught.value.code == "upstream_failure"
     events = list(sdk.client.responses.create(model="glm", input='{"tokens": 9, "dies": 3}', stream=True))
     assert events[-1].type == "response.failed"

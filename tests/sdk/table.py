@@ -44,7 +44,7 @@ class Table:
     checks: dict[str, Check] = field(default_factory=dict)  # by "methods: sentence"
     methods: set[str] = field(default_factory=set)  # that a check is about
     refused: dict[str, Refusal] = field(default_factory=dict)  # by method, or by a pattern with *
-    skipped: dict[str, str] = field(default_factory=dict)  # what sends nothing, and why
+    silent: set[str] = field(default_factory=set)
 
     def works(self, *methods: str) -> Callable[[Check], Check]:
         """This function proves that the methods do what they should. Its name is a sentence."""
@@ -61,12 +61,16 @@ class Table:
             self.checks | other.checks,
             self.methods | other.methods,
             self.refused | other.refused,
-            self.skipped | other.skipped,
+            self.silent | other.silent,
         )
 
     def refuses(self, code: str, *methods: str, **arguments: Any) -> None:
         """These methods end in this error. `arguments` are those that no placeholder will do for."""
         self.refused.update(dict.fromkeys(methods, Refusal(code, arguments)))
+
+    def sends_nothing(self, *methods: str) -> None:
+        """These methods ask the platform for nothing, or insist on another place than its own."""
+        self.silent.update(methods)
 
     def refusal_of(self, method: str) -> Refusal | None:
         return next(
@@ -74,7 +78,7 @@ class Table:
         )
 
     def names(self, method: str) -> bool:
-        return method in self.methods or method in self.skipped or self.refusal_of(method) is not None
+        return method in self.methods | self.silent or self.refusal_of(method) is not None
 
 
 def methods_of(client: Any, resource_class: type) -> Iterator[tuple[str, Callable[..., Any]]]:

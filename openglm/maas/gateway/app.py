@@ -66,7 +66,7 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
         Route("/health", _health),
         Route("/metrics", wrapped(platform, OPENAI, metrics)),
     ]
-    for part in (openai, responses, zhipu, anthropic, monitor, rerank, images, agents):
+    for part in (anthropic, openai, responses, zhipu, monitor, rerank, images, agents):
         routes += part.routes(platform)
     for room in (files, batches, tasks, finetuning, search, moderation, knowledge, image_links):
         routes += room.routes(platform, wrap)
@@ -108,22 +108,21 @@ async def _health(request: Request) -> Response:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     """What the router finds nothing for, as an error of the path's dialect: a wrong method is as unknown."""
-    answer = _nothing(request.method, request.url.path)
-    for name, value in id_headers(request.scope, answer.headers["x-request-id"]):
-        answer.headers[name.decode()] = value.decode()
-    return answer
+    return _nothing(request.scope, request.method)
 
 
 async def _no_socket(socket: WebSocket) -> None:
     """No dialect has sockets here; whoever knocks is told so before the handshake."""
-    await socket.send_denial_response(_nothing("WebSocket", socket.url.path))
+    await socket.send_denial_response(_nothing(socket.scope, "web socket"))
 
 
-def _nothing(method: str, path: str) -> Response:
-    surface = next((surface for start, surface in _ERRORS if path.startswith(start)), OPENAI)
-    request_id = new_id("req")
+def _nothing(scope: Scope, method: str) -> Response:
+    path, request_id = scope["path"], new_id("req")
+    shared = anthropic.SURFACE if anthropic.is_spoken(scope) else OPENAI
+    surface = next((surface for start, surface in _ERRORS if path.startswith(start)), shared)
     answer = error_response(surface, NotOffered(f"there is no {method} {path} here"), request_id)
     if surface is not ENVELOPE:
         answer.status_code = 404
-    answer.headers["x-request-id"] = request_id
+    for name, value in id_headers(scope, request_id):
+        answer.headers[name.decode()] = value.decode()
     return answer

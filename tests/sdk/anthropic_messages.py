@@ -164,6 +164,16 @@ def the_runner_of_tools_ends_with_an_answer(sdk: Sdk) -> None:
     assert seen == ["Wuhan"]
 
 
+@table.works("beta.messages.thread")
+def a_thread_that_the_server_will_not_keep_goes_on_with_all_that_was_said(sdk: Sdk) -> None:
+    thread = sdk.client.beta.messages.thread(
+        model="glm", max_tokens=64, unsupported_request_behavior="continue_unthreaded"
+    )
+    assert thread.send(*ask(tokens=1)).content[0].text == "w0 "
+    told = json.loads(thread.send(*ask(echo=True)).content[0].text)["messages"]
+    assert [turn["role"] for turn in told] == ["user", "assistant", "user"]
+
+
 @table.works("messages.count_tokens", "beta.messages.count_tokens")
 def tokens_are_counted_exactly(sdk: Sdk) -> None:
     for messages in (sdk.client.messages, sdk.client.beta.messages):

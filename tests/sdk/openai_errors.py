@@ -13,7 +13,8 @@ CREATE = "chat.completions.create"
 
 
 def chat(client: openai.OpenAI, messages: Any = None, **more: Any) -> Any:
-    return client.chat.completions.create(**{"model": "glm", "messages": messages or ask(tokens=1), **more})
+    turns = ask(tokens=1) if messages is None else messages
+    return client.chat.completions.create(**{"model": "glm", "messages": turns, **more})
 
 
 @table.works(CREATE)
@@ -35,7 +36,7 @@ def what_is_wrong_with_a_request_names_its_field(sdk: Sdk) -> None:
     too_long = ask(status=400, message="the maximum context length is 9")
     for body, code, param in (
         ({"temperature": 9}, "invalid_value", "temperature"),
-        ({"messages": []}, "missing_field", "messages"),
+        ({"messages": []}, "invalid_value", "messages"),
         ({"messages": [{"role": "bird", "content": "x"}]}, "invalid_value", "messages[0].role"),
         ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
         ({"extra_body": {"functions": [{"name": "f"}]}}, "unsupported_field", "functions"),

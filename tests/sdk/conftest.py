@@ -29,6 +29,7 @@ from tests.maas.fake_upstream import FakeUpstream
 from tests.maas.finetuning.programs import TRAINER, serve
 from tests.sdk.table import World, until
 
+SDKS = {"zai": "zai-sdk", "zhipuai": "zhipuai"}  # those that cannot live in our environment
 ROOT = Path(__file__).parent.parent.parent
 YUAN = 1_000_000_000
 PAGE = b"""<html><head><title>Tides</title><meta name=description content="About tides"></head><body>
@@ -144,17 +145,28 @@ class Report:
 
 
 @pytest.fixture(scope="session")
-def driven(town: Town) -> Callable[[str], Report]:
-    """Runs the table of an SDK in the environment that `setup/sdks.py` makes for it, once."""
+def environment() -> Callable[[str], str]:
+    """The interpreter that has a package: ours, or the one that `setup/sdks.py` makes for it."""
+
+    def find(package: str) -> str:
+        if package not in SDKS:
+            return sys.executable
+        setup = [sys.executable, ROOT / "setup" / "sdks.py", SDKS[package]]
+        return subprocess.run(setup, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def driven(town: Town, environment: Callable[[str], str]) -> Callable[[str], Report]:
+    """Runs the table of an SDK in its own environment, once."""
     reports: dict[str, Report] = {}
 
-    def run(name: str, module: str) -> Report:
+    def run(name: str) -> Report:
         if name not in reports:
-            setup = [sys.executable, ROOT / "setup" / "sdks.py", name]
-            python = subprocess.run(setup, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
             world = town.move_in(name)
             done = subprocess.run(
-                [python.strip(), "-m", "tests.sdk.drive", module],
+                [environment(name), "-m", "tests.sdk.drive", name],
                 cwd=ROOT,
                 input=json.dumps(asdict(world)),
                 stdout=subprocess.PIPE,

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from openglm.asgi import Running
-from openglm.asgi.events import EventStream
+from openglm.asgi.events import EventStream, streamed
 from openglm.maas.gateway import create_app
 from openglm.maas.limits import Rule
 from openglm.maas.models import Model
@@ -94,8 +94,8 @@ def town(tmp_path_factory) -> Iterator[Town]:
     platform._web = GuardedSession(allow_private=True, resolve=_here)  # where the reader's page is
     owner_id = asyncio.run(_furnish(platform))
     with FakeUpstream() as upstream, _served(PAGE) as page, pytest.MonkeyPatch.context() as patch:
-        # Not every ten seconds: so that every client meets keep-alives.
-        patch.setitem(EventStream.__init__.__kwdefaults__, "keep_alive_s", 0.02)
+        for made in (EventStream.__init__, streamed):  # so that every client meets keep-alives
+            patch.setitem(made.__kwdefaults__, "keep_alive_s", 0.05)
         platform.router.add(Channel("fake", upstream.url, {"glm": "wire"}, leaving="cancel"))
         with Running(create_app(platform)) as url:
             yield Town(platform, upstream, url, page, owner_id)

@@ -27,6 +27,11 @@ class World:
     plan_key: str  # a coding plan and no money
     tuning_key: str  # money, and a model of its own that can be fine-tuned: tiny-SDK
 
+    @classmethod
+    def nowhere(cls) -> World:
+        """For clients that are only looked at."""
+        return cls(**dict.fromkeys(cls.__dataclass_fields__, "http://nowhere.example"))
+
 
 Check = Callable[[Any], None]  # takes the SDK's `Tools`, as its own driver makes them
 

@@ -9,7 +9,7 @@ from tests.sdk import anthropic_errors, anthropic_messages, anthropic_refused  #
 from tests.sdk.anthropic_sdk import Sdk, table
 from tests.sdk.table import World, send
 
-METHODS = dict(Sdk(World("http://x", "", "x", "x", "x", "x", "x")).methods())
+METHODS = dict(Sdk(World.nowhere()).methods())
 REFUSED = [name for name in METHODS if table.refusal_of(name)]
 
 

@@ -13,7 +13,7 @@ from tests.sdk import openai_chat, openai_data, openai_errors, openai_refused, o
 from tests.sdk.openai_sdk import Sdk, table
 from tests.sdk.table import World, send
 
-METHODS = dict(Sdk(World("http://x", "", "x", "x", "x", "x", "x")).methods())
+METHODS = dict(Sdk(World.nowhere()).methods())
 REFUSED = [name for name in METHODS if table.refusal_of(name) and name not in table.silent]
 
 

@@ -21,8 +21,8 @@ from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.endpoint import Endpoint, error_response, json_response, wrapped
 from openglm.maas.gateway.exchange import Exchange
 from openglm.maas.gateway.generation import known, open_exchange, whole
-from openglm.maas.gateway.surfaces import OPENAI
 from openglm.maas.gateway.retold import Watched, retold
+from openglm.maas.gateway.surfaces import OPENAI
 from openglm.maas.ids import new_id
 from openglm.maas.responses import RUNNING, Line
 from openglm.messages import ChatRequest, Message

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from openglm.asgi import Running
-from openglm.asgi.events import EventStream
+from openglm.asgi.events import EventStream, streamed
 from openglm.maas.gateway import create_app
 from openglm.maas.limits import Rule
 from openglm.maas.models import Model
@@ -29,6 +29,7 @@ from tests.maas.fake_upstream import FakeUpstream
 from tests.maas.finetuning.programs import TRAINER, serve
 from tests.sdk.table import World, until
 
+SDKS = {"zai": "zai-sdk", "zhipuai": "zhipuai"}  # those that cannot live in our environment
 ROOT = Path(__file__).parent.parent.parent
 YUAN = 1_000_000_000
 PAGE = b"""<html><head><title>Tides</title><meta name=description content="About tides"></head><body>
@@ -93,8 +94,8 @@ def town(tmp_path_factory) -> Iterator[Town]:
     platform._web = GuardedSession(allow_private=True, resolve=_here)  # where the reader's page is
     owner_id = asyncio.run(_furnish(platform))
     with FakeUpstream() as upstream, _served(PAGE) as page, pytest.MonkeyPatch.context() as patch:
-        # Not every ten seconds: so that every client meets keep-alives.
-        patch.setitem(EventStream.__init__.__kwdefaults__, "keep_alive_s", 0.02)
+        for made in (EventStream.__init__, streamed):  # so that every client meets keep-alives
+            patch.setitem(made.__kwdefaults__, "keep_alive_s", 0.05)
         platform.router.add(Channel("fake", upstream.url, {"glm": "wire"}, leaving="cancel"))
         with Running(create_app(platform)) as url:
             yield Town(platform, upstream, url, page, owner_id)
@@ -144,17 +145,28 @@ class Report:
 
 
 @pytest.fixture(scope="session")
-def driven(town: Town) -> Callable[[str], Report]:
-    """Runs the table of an SDK in the environment that `setup/sdks.py` makes for it, once."""
+def environment() -> Callable[[str], str]:
+    """The interpreter that has a package: ours, or the one that `setup/sdks.py` makes for it."""
+
+    def find(package: str) -> str:
+        if package not in SDKS:
+            return sys.executable
+        setup = [sys.executable, ROOT / "setup" / "sdks.py", SDKS[package]]
+        return subprocess.run(setup, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def driven(town: Town, environment: Callable[[str], str]) -> Callable[[str], Report]:
+    """Runs the table of an SDK in its own environment, once."""
     reports: dict[str, Report] = {}
 
-    def run(name: str, module: str) -> Report:
+    def run(name: str) -> Report:
         if name not in reports:
-            setup = [sys.executable, ROOT / "setup" / "sdks.py", name]
-            python = subprocess.run(setup, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
             world = town.move_in(name)
             done = subprocess.run(
-                [python.strip(), "-m", "tests.sdk.drive", module],
+                [environment(name), "-m", "tests.sdk.drive", name],
                 cwd=ROOT,
                 input=json.dumps(asdict(world)),
                 stdout=subprocess.PIPE,

@@ -6,14 +6,17 @@ and the same for each method that must be refused.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
 import traceback
 from collections.abc import Callable
 
-from tests.sdk.table import World, placeholders
+from tests.sdk.table import World, send
 from tests.sdk.zhipu import Sdk
 from tests.sdk.zhipu_tables import TABLES
+
+LONGEST_S = 100
 
 
 def main(name: str) -> None:
@@ -35,14 +38,17 @@ def main(name: str) -> None:
 
 def refused(sdk: Sdk, call: Callable, refusal) -> None:
     with sdk.raises("APIRequestFailedError", refusal.code):
-        call(**placeholders(call, refusal.arguments))
+        send(call, refusal.arguments)
 
 
 def failure(check: Callable[..., None], *arguments: object) -> str | None:
+    faulthandler.dump_traceback_later(LONGEST_S, exit=True)  # what hangs says where
     try:
         check(*arguments)
     except Exception:
         return traceback.format_exc()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     return None
 
 

@@ -27,6 +27,11 @@ class World:
     plan_key: str  # a coding plan and no money
     tuning_key: str  # money, and a model of its own that can be fine-tuned: tiny-SDK
 
+    @classmethod
+    def nowhere(cls) -> World:
+        """For clients that are only looked at."""
+        return cls(**dict.fromkeys(cls.__dataclass_fields__, "http://nowhere.example"))
+
 
 Check = Callable[[Any], None]  # takes the SDK's `Tools`, as its own driver makes them
 
@@ -44,7 +49,7 @@ class Table:
     checks: dict[str, Check] = field(default_factory=dict)  # by "methods: sentence"
     methods: set[str] = field(default_factory=set)  # that a check is about
     refused: dict[str, Refusal] = field(default_factory=dict)  # by method, or by a pattern with *
-    skipped: dict[str, str] = field(default_factory=dict)  # what sends nothing, and why
+    silent: set[str] = field(default_factory=set)
 
     def works(self, *methods: str) -> Callable[[Check], Check]:
         """This function proves that the methods do what they should. Its name is a sentence."""
@@ -61,12 +66,16 @@ class Table:
             self.checks | other.checks,
             self.methods | other.methods,
             self.refused | other.refused,
-            self.skipped | other.skipped,
+            self.silent | other.silent,
         )
 
     def refuses(self, code: str, *methods: str, **arguments: Any) -> None:
         """These methods end in this error. `arguments` are those that no placeholder will do for."""
         self.refused.update(dict.fromkeys(methods, Refusal(code, arguments)))
+
+    def sends_nothing(self, *methods: str) -> None:
+        """These methods ask the platform for nothing, or insist on another place than its own."""
+        self.silent.update(methods)
 
     def refusal_of(self, method: str) -> Refusal | None:
         return next(
@@ -74,7 +83,7 @@ class Table:
         )
 
     def names(self, method: str) -> bool:
-        return method in self.methods or method in self.skipped or self.refusal_of(method) is not None
+        return method in self.methods | self.silent or self.refusal_of(method) is not None
 
 
 def methods_of(client: Any, resource_class: type) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -103,6 +112,15 @@ def placeholders(method: Callable[..., Any], given: dict[str, Any]) -> dict[str,
     }
     known = inspect.signature(method).parameters
     return wanted | {name: value for name, value in given.items() if name in known}
+
+
+def send(call: Callable[..., Any], given: dict[str, Any]) -> None:
+    """Call a method and have it send what it sends, also where it waits for a `with` to do so."""
+    result = call(**placeholders(call, given))
+    if hasattr(result, "__enter__"):
+        with result as opened:
+            for _ in opened:
+                pass
 
 
 def _placeholder(annotation: str) -> Any:

@@ -6,13 +6,11 @@ import pytest
 
 from tests.sdk.zhipu_tables import TABLES
 
-SDKS = {"zai": "zai-sdk", "zhipuai": "zhipuai"}
-
 
 def rows(of: str) -> list:
     """A test for each row of the tables."""
     return [
-        pytest.param(sdk, row, id=f"{SDKS[sdk]} {row}")
+        pytest.param(sdk, row, id=f"{sdk} {row}")
         for sdk, table in TABLES.items()
         for row in getattr(table, of)
     ]
@@ -20,25 +18,25 @@ def rows(of: str) -> list:
 
 @pytest.mark.parametrize(("sdk", "check"), rows("checks"))
 def test_a_method_does_what_the_official_service_would_do(driven, sdk, check):
-    if failure := driven(SDKS[sdk], sdk).checks[check]:
+    if failure := driven(sdk).checks[check]:
         pytest.fail(failure, pytrace=False)
 
 
 @pytest.mark.parametrize(("sdk", "method"), rows("refused"))
 def test_a_method_that_is_not_offered_ends_in_the_documented_error(driven, sdk, method):
-    if failure := driven(SDKS[sdk], sdk).refusals[method]:
+    if failure := driven(sdk).refusals[method]:
         pytest.fail(failure, pytrace=False)
 
 
 @pytest.mark.parametrize("sdk", TABLES)
 def test_the_table_names_every_method_that_the_sdk_has_and_no_other(driven, sdk):
-    methods = set(driven(SDKS[sdk], sdk).methods)
+    methods = set(driven(sdk).methods)
     assert TABLES[sdk].methods | set(TABLES[sdk].refused) == methods
 
 
 @pytest.mark.parametrize("sdk", TABLES)
 def test_what_an_sdk_used_is_billed_and_what_was_refused_is_not(town, driven, sdk):
-    world = driven(SDKS[sdk], sdk).world
+    world = driven(sdk).world
     bill = town.bill(world.key)
     assert {row["kind"] for row in bill} == {"chat", "embedding", "image", "tool"}
     told = town.upstream.billed

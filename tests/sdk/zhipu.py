@@ -40,7 +40,7 @@ class Sdk:
 
     def open(self, key: str | None = None, base: str = PAAS, **options: Any) -> Any:
         """A client that changes base URL and key, and is told to check the answers' types."""
-        options = {"_strict_response_validation": True, "max_retries": 0, **options}
+        options = {"_strict_response_validation": True, "max_retries": 0, "timeout": 60, **options}
         made = getattr(self.package, CLIENTS[self.name])
         return made(api_key=key or self.world.key, base_url=self.world.url + base, **options)
 

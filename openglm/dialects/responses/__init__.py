@@ -1,6 +1,14 @@
 """The Responses dialect: what agents such as Codex speak; items in, numbered events or one object out."""
 
-from openglm.dialects.responses.answer import ResponseEvents, ResponseObject, new_response_id
-from openglm.dialects.responses.decode import ResponsesRequest, decode_response
+from openglm.dialects.responses.answer import ResponseEvents, ResponseObject
+from openglm.dialects.responses.decode import ResponsesRequest, decode_compaction, decode_response
+from openglm.dialects.responses.replay import replay
 
-__all__ = ["ResponseEvents", "ResponseObject", "ResponsesRequest", "decode_response", "new_response_id"]
+__all__ = [
+    "ResponseEvents",
+    "ResponseObject",
+    "ResponsesRequest",
+    "decode_compaction",
+    "decode_response",
+    "replay",
+]

@@ -24,17 +24,14 @@ Sealing = Callable[[str], str]  # reasoning -> a token that only we can open
 _encode = msgspec.json.Encoder().encode
 _PREFIX = {"reasoning": "rs", "text": "msg", "call": "fc"}
 _ABORTED = Failure("the answer was ended on the server before it was whole")
-
-
-def new_response_id() -> str:
-    return f"resp_{secrets.token_hex(24)}"
+_LAST = {"completed": "completed", "failed": "failed"}  # of a stream; all else is an incomplete response
 
 
 class ResponseObject:
     """Collects one answer; `body` is the response as it stands."""
 
-    def __init__(self, request: ResponsesRequest, seal: Sealing, *, response_id: str | None = None):
-        self.id = response_id or new_response_id()
+    def __init__(self, request: ResponsesRequest, seal: Sealing):
+        self.id = f"resp_{secrets.token_hex(24)}"
         self.failure: Failure | None = None
         self.status = "in_progress"
         self.blocks = Blocks()
@@ -71,7 +68,9 @@ class ResponseObject:
     def broke(self, error: Exception | Failure) -> None:
         wire = encode_failure(error) if isinstance(error, Failure) else encode_error(error)
         told = wire.body["error"]
-        self._error = {"code": told["code"], "message": told["message"]}
+        # Of the codes that clients know.
+        code = "rate_limit_exceeded" if told["code"] == "overloaded" else "server_error"
+        self._error = {"code": code, "message": told["message"]}
         self.status = "failed"
 
     def body(self) -> dict[str, Any]:
@@ -90,6 +89,10 @@ class ResponseObject:
             "top_logprobs": 0,
             **self._request.echo,
         }
+
+    def text(self) -> str:
+        """The words of the answer, without reasoning and calls."""
+        return "".join(block.text for block in self.blocks.all if block.kind == "text")
 
     def begun(self) -> dict[str, Any]:
         return {**self.body(), "output": [], "usage": None}
@@ -146,9 +149,9 @@ class ResponseEvents:
 
     keep_alive = KEEP_ALIVE
 
-    def __init__(self, request: ResponsesRequest, seal: Sealing, *, response_id: str | None = None):
-        self.response = ResponseObject(request, seal, response_id=response_id)
-        self._number = 0
+    def __init__(self, response: ResponseObject, *, first_number: int = 0):
+        self.response = response
+        self._number = first_number
         self._started = False
         self._broken = False
 
@@ -165,14 +168,18 @@ class ResponseEvents:
     def fail(self, error: Exception) -> bytes:
         return b"" if self._broken else self._start() + self._break(error)
 
-    def end(self) -> bytes:
+    def end(self, status: str | None = None) -> bytes:
         if self._broken:
             return b""
         frames = [self._start()]
-        for change in self.response.close():
+        for change in self.response.close(status):
             frames += self._frames(change)
-        frames.append(self._event(f"response.{self.response.status}", response=self.response.body()))
+        frames.append(self.last())
         return b"".join(frames)
+
+    def last(self) -> bytes:
+        kind = _LAST.get(self.response.status, "incomplete")
+        return self._event(f"response.{kind}", response=self.response.body())
 
     def _start(self) -> bytes:
         if self._started:
@@ -186,7 +193,7 @@ class ResponseEvents:
     def _break(self, error: Exception | Failure) -> bytes:
         self._broken = True
         self.response.broke(error)
-        return self._event("response.failed", response=self.response.body())
+        return self.last()
 
     def _frames(self, change: Change) -> list[bytes]:
         block = change.block
@@ -280,7 +287,7 @@ def custom_input(block: Block) -> str:
 def encode_usage(usage: Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cache_read},
+        "input_tokens_details": {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_write},
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.output_reasoning},
         "total_tokens": usage.total_tokens,

@@ -98,6 +98,18 @@ def decode_response(body: bytes) -> ResponsesRequest:
     )
 
 
+def decode_compaction(body: bytes) -> ResponsesRequest:
+    """The body of POST /v1/responses/compact: a conversation that shall become short."""
+    fields = parse_object(body)
+    return ResponsesRequest(
+        ChatRequest(fields.needed_text("model"), messages=(), include_usage=True),
+        _items(fields),
+        instructions=fields.text("instructions"),
+        previous=fields.text("previous_response_id") or None,
+        cache_key=fields.text("prompt_cache_key") or None,
+    )
+
+
 def _items(fields: Fields) -> tuple[dict[str, Any], ...]:
     """The input's items; a text is one message of the user."""
     given = fields.raw("input")

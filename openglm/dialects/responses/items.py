@@ -17,7 +17,8 @@ from openglm.errors import InvalidRequest
 from openglm.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
 
 MAX_PARTS = 10_000
-Opening = Callable[[str], str | None]  # a sealed reasoning -> its text, None for one that is not ours
+COMPACTED = "What was said before, in short:"  # stands before the text of a compaction
+Opening = Callable[[str], str | None]  # a sealed text -> the text, None for one that is not ours
 ROLES: dict[str, Role] = {
     "user": "user",
     "assistant": "assistant",
@@ -31,7 +32,6 @@ _PASSED_OVER = (
     "image_generation_call",
     "mcp_list_tools",
     "mcp_call",
-    "compaction",
     "additional_tools",  # read with the tools
 )
 
@@ -94,6 +94,9 @@ def _read(item: Fields, turns: _Turns, open_reasoning: Opening) -> None:
         case "reasoning":
             if text := _reasoning(item, open_reasoning):
                 turns.reason(text)
+        case "compaction":
+            if summary := open_reasoning(item.text("encrypted_content") or ""):
+                turns.add(Message.of("system", f"{COMPACTED}\n{summary}"))
         case "function_call":
             arguments = item.text("arguments") or "{}"
             if not is_object(arguments):

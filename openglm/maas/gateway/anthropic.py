@@ -11,18 +11,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from openglm.asgi.events import streamed
 from openglm.dialects import anthropic
 from openglm.errors import ModelNotFound
+from openglm.maas import door
 from openglm.maas.gateway.call import Call, Surface
 from openglm.maas.gateway.endpoint import Endpoint, json_response, wrapped
 from openglm.maas.gateway.generation import known, open_exchange, whole
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Scope
 
     from openglm.maas.platform import Platform
 
@@ -40,13 +41,28 @@ def routes(platform: Platform) -> list[BaseRoute]:
             ("/messages/count_tokens", handlers.count_tokens),
         )
     ]
+    for kind, base in ((Route, "/api/anthropic/v1"), (_SharedRoute, "/v1")):
+        found.append(kind(f"{base}/models", wrapped(platform, SURFACE, handlers.models)))
+        found.append(kind(f"{base}/models/{{name:path}}", wrapped(platform, SURFACE, handlers.model)))
     return [
         *found,
-        Route("/api/anthropic/v1/models", wrapped(platform, SURFACE, handlers.models)),
-        Route("/api/anthropic/v1/models/{name:path}", wrapped(platform, SURFACE, handlers.model)),
         Route("/api/anthropic", _here),
         Route("/api/anthropic/", _here),
     ]
+
+
+def is_spoken(scope: Scope) -> bool:
+    """Whether a client of Anthropic's asks: all of them name the version that they speak."""
+    return door.header(scope, "anthropic-version") is not None
+
+
+class _SharedRoute(Route):
+    """At an address that is OpenAI's too: for those alone who speak Anthropic's dialect."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] == "http" and is_spoken(scope):
+            return super().matches(scope)
+        return Match.NONE, {}
 
 
 class AnthropicHandlers:

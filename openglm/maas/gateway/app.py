@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from openglm.asgi.page import create_page
 from openglm.errors import NotOffered, Unauthorized
@@ -17,7 +17,14 @@ from openglm.maas.files import routes as files
 from openglm.maas.finetuning import routes as finetuning
 from openglm.maas.gateway import agents, anthropic, images, later, monitor, openai, rerank, responses, zhipu
 from openglm.maas.gateway.call import Surface
-from openglm.maas.gateway.endpoint import Endpoint, RequestHandler, error_response, json_response, wrapped
+from openglm.maas.gateway.endpoint import (
+    Endpoint,
+    RequestHandler,
+    error_response,
+    id_headers,
+    json_response,
+    wrapped,
+)
 from openglm.maas.gateway.surfaces import BY_WORD, ENVELOPE, OPENAI, ZHIPU
 from openglm.maas.ids import new_id
 from openglm.maas.images import routes as image_links
@@ -29,6 +36,7 @@ from openglm.maas.tasks import routes as tasks
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
+    from starlette.websockets import WebSocket
 
     from openglm.maas.platform import Platform
 
@@ -64,12 +72,13 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
         Route("/health", _health),
         Route("/metrics", wrapped(platform, OPENAI, metrics)),
     ]
-    for part in (openai, responses, zhipu, anthropic, monitor, rerank, images, agents):
+    for part in (anthropic, openai, responses, zhipu, monitor, rerank, images, agents):
         routes += part.routes(platform)
     for room in (files, batches, tasks, finetuning, search, moderation, knowledge, image_links):
         routes += room.routes(platform, wrap)
     routes += later.routes(platform)
     routes += setup.routes(platform)
+    routes.append(WebSocketRoute("/{path:path}", _no_socket))
     routes.append(Mount(console.PATH, console.create_console(platform)))
     if page:
         routes.append(Mount("/", create_page()))
@@ -105,12 +114,22 @@ async def _health(request: Request) -> Response:
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
-    """404 and 405 of the router, as an error of the path's dialect."""
-    assert isinstance(error, HTTPException)
-    path = request.url.path
-    surface = next((surface for start, surface in _ERRORS if path.startswith(start)), OPENAI)
-    reason = NotOffered(f"there is no {request.method} {path} here")
-    answer = error_response(surface, reason, new_id("req"))
+    """What the router finds nothing for, as an error of the path's dialect: a wrong method is as unknown."""
+    return _nothing(request.scope, request.method)
+
+
+async def _no_socket(socket: WebSocket) -> None:
+    """No dialect has sockets here; whoever knocks is told so before the handshake."""
+    await socket.send_denial_response(_nothing(socket.scope, "web socket"))
+
+
+def _nothing(scope: Scope, method: str) -> Response:
+    path, request_id = scope["path"], new_id("req")
+    shared = anthropic.SURFACE if anthropic.is_spoken(scope) else OPENAI
+    surface = next((surface for start, surface in _ERRORS if path.startswith(start)), shared)
+    answer = error_response(surface, NotOffered(f"there is no {method} {path} here"), request_id)
     if surface is not ENVELOPE:
-        answer.status_code = error.status_code
+        answer.status_code = 404
+    for name, value in id_headers(scope, request_id):
+        answer.headers[name.decode()] = value.decode()
     return answer

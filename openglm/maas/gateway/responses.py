@@ -6,6 +6,8 @@ import asyncio
 import base64
 import binascii
 import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -13,13 +15,17 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from openglm.asgi.events import EventStream, streamed
 from openglm.dialects import responses
 from openglm.dialects.responses import ResponseEvents, ResponseObject, ResponsesRequest
-from openglm.errors import Conflict, NotOffered, OpenGLMError
+from openglm.errors import Conflict, InvalidRequest, NotOffered, OpenGLMError
+from openglm.maas.files.routes import whole as number
 from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.endpoint import Endpoint, error_response, json_response, wrapped
 from openglm.maas.gateway.exchange import Exchange
-from openglm.maas.gateway.generation import collect, open_exchange, whole
+from openglm.maas.gateway.generation import known, open_exchange, whole
+from openglm.maas.gateway.retold import Watched, retold
 from openglm.maas.gateway.surfaces import OPENAI
 from openglm.maas.ids import new_id
+from openglm.maas.responses import RUNNING, Line
+from openglm.messages import ChatRequest, Message
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -30,12 +36,24 @@ if TYPE_CHECKING:
     from openglm.maas.platform import Platform
 
 _PURPOSE = "reasoning"
+PAGE, LARGEST_PAGE = 20, 100  # items, as documented
+LINE_S = 600.0  # how long the events of an ended response stay in memory for whoever comes again
+LOOK_AGAIN_S = 1.0  # at a response that another node makes
+SHORTEN = (
+    "Write down what of this conversation is needed to go on with it: the aim, what was decided and why, what"
+    " was done and found, names and numbers that matter, and what is still open. Write nothing else."
+)
 
 
 def routes(platform: Platform) -> list[BaseRoute]:
     handlers = ResponsesHandlers(platform)
     found: list[BaseRoute] = [
-        Route("/v1/responses", Endpoint(platform, OPENAI, "responses", handlers.create), methods=["POST"])
+        Route(path, Endpoint(platform, OPENAI, "responses", handler), methods=["POST"])
+        for path, handler in (
+            ("/v1/responses", handlers.create),
+            ("/v1/responses/compact", handlers.compact),
+            ("/v1/responses/input_tokens", handlers.input_tokens),
+        )
     ]
     for path, method, handler in (
         ("/v1/responses/{id}", "GET", handlers.get),
@@ -63,19 +81,19 @@ class ResponsesHandlers:
     def __init__(self, platform: Platform):
         self._platform = platform
         self._running: dict[str, asyncio.Task[None]] = {}  # in the background, here
+        self._lines: dict[str, Line] = {}  # of these, and of those that ended a while ago
 
     async def create(self, call: Call) -> ASGIApp:
         platform = self._platform
         request = responses.decode_response(call.body)
         org_id = call.caller.org_id
-        earlier = await platform.responses.chain(org_id, request.previous) if request.previous else []
-        chat = request.conversation(earlier, lambda token: self._open(org_id, token))
+        chat = await self._conversation(call, request)
         if request.background:
             return await self._begin(call, request, chat)
         headers = _left_out(request)
         opening = open_exchange(platform, call, chat, affinity=request.cache_key)
         if chat.stream:
-            events = ResponseEvents(request, lambda text: self._seal(org_id, text))
+            events = ResponseEvents(ResponseObject(request, lambda text: self._seal(org_id, text)))
             stream = await streamed(opening, events, among=platform.streams, headers=headers)
             return _KeptStream(self, call, request, stream, events.response)
         answer = ResponseObject(request, lambda text: self._seal(org_id, text))
@@ -86,8 +104,14 @@ class ResponsesHandlers:
         return json_response(answer.body(), headers=headers)
 
     async def get(self, request: Request) -> Response:
+        """The response as it is, or with `stream` its events, from the one after `starting_after` on."""
         caller = await self._platform.caller(request, endpoint="responses")
-        return json_response((await self._platform.responses.get(caller.org_id, _id(request))).body)
+        kept = await self._platform.responses.get(caller.org_id, _id(request))
+        if request.query_params.get("stream") != "true":
+            return json_response(kept.body)
+        given = request.query_params.get("starting_after")
+        after = None if given is None else number(given, 0, "starting_after")
+        return Watched(self._told(caller.org_id, _id(request), after))  # type: ignore[return-value]
 
     async def delete(self, request: Request) -> Response:
         caller = await self._platform.caller(request, endpoint="responses")
@@ -112,11 +136,47 @@ class ResponsesHandlers:
         items = [{"id": f"item_{at}", **item} for at, item in enumerate([*earlier, *kept.items])]
         if request.query_params.get("order") != "asc":
             items.reverse()
-        ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {}
-        return json_response({"object": "list", "data": items, "has_more": False, **ends})
+        return json_response(page_of(items, request.query_params))
 
-    async def _begin(self, call: Call, request: ResponsesRequest, chat: Any) -> ASGIApp:
-        """Admit it now, answer it behind the client's back."""
+    async def input_tokens(self, call: Call) -> ASGIApp:
+        request = responses.decode_response(call.body)
+        chat = known(self._platform, call, await self._conversation(call, request))
+        tokens = await self._platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
+        return json_response({"object": "response.input_tokens", "input_tokens": tokens})
+
+    async def compact(self, call: Call) -> ASGIApp:
+        """A conversation as its users' messages, and a sealed text of the model's that says all in short."""
+        request = responses.decode_compaction(call.body)
+        chat = await self._conversation(call, request)
+        chat = replace(chat, messages=(*chat.messages, Message.of("user", SHORTEN)))
+        exchange = await open_exchange(self._platform, call, chat, affinity=request.cache_key)
+        answer = ResponseObject(request, str)
+        await whole(exchange, answer)
+        answer.close()
+        return json_response(
+            {
+                "id": answer.id,
+                "object": "response.compaction",
+                "created_at": call.received_ms // 1000,
+                "output": [
+                    *(item for item in request.items if item.get("role") == "user"),
+                    {
+                        "id": f"cmp_{answer.id.removeprefix('resp_')}",
+                        "type": "compaction",
+                        "encrypted_content": self._seal(call.caller.org_id, answer.text()),
+                    },
+                ],
+                "usage": answer.body()["usage"],
+            }
+        )
+
+    async def _conversation(self, call: Call, request: ResponsesRequest) -> ChatRequest:
+        platform, org_id = self._platform, call.caller.org_id
+        earlier = await platform.responses.chain(org_id, request.previous) if request.previous else []
+        return request.conversation(earlier, lambda token: self._open(org_id, token))
+
+    async def _begin(self, call: Call, request: ResponsesRequest, chat: ChatRequest) -> ASGIApp:
+        """Admit it now, answer it behind the client's back, who may listen."""
         platform, org_id = self._platform, call.caller.org_id
         exchange = await open_exchange(platform, call, chat, affinity=request.cache_key)
         answer = ResponseObject(request, lambda text: self._seal(org_id, text))
@@ -125,22 +185,50 @@ class ResponsesHandlers:
         except BaseException:
             exchange.close()
             raise
+        self._lines[answer.id] = Line()
         self._running[answer.id] = platform.go_on(self._work(org_id, exchange, answer))
+        if chat.stream:
+            return self._told(org_id, answer.id, headers=_left_out(request))
         return json_response(answer.body(), headers=_left_out(request))
 
     async def _work(self, org_id: str, exchange: Exchange, answer: ResponseObject) -> None:
-        status = None
+        status, line, events = None, self._lines[answer.id], ResponseEvents(answer)
         try:
-            await collect(exchange, answer)
+            async for choice, step in exchange:
+                line.tell(events.encode(choice, step))
+                if answer.failure is not None:
+                    break
         except asyncio.CancelledError:
             status = "cancelled"
         except OpenGLMError as error:
-            answer.broke(error)
+            line.tell(events.fail(error))
         finally:
             self._running.pop(answer.id, None)
             exchange.close()
-            answer.close(status)
+            last = events.end(status)
             await self._platform.responses.finish(org_id, answer.body())
+            line.tell(last)
+            line.end()
+            asyncio.get_running_loop().call_later(LINE_S, self._lines.pop, answer.id, None)
+
+    def _told(
+        self,
+        org_id: str,
+        response_id: str,
+        after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> EventStream:
+        """The events of a kept response: live while it is made here, else once it has ended."""
+        start = 0 if after is None else after + 1
+        line = self._lines.get(response_id)
+        frames = line.read(start) if line else self._late(org_id, response_id, after)
+        return retold(frames, start, self._platform.streams, headers)
+
+    async def _late(self, org_id: str, response_id: str, after: int | None) -> AsyncIterator[bytes]:
+        """Of one that another node makes, or that has ended."""
+        while (kept := await self._platform.responses.get(org_id, response_id)).body["status"] in RUNNING:
+            await asyncio.sleep(LOOK_AGAIN_S)
+        yield responses.replay(kept.body, after)
 
     def _stop(self, response_id: str, kept: object) -> None:
         if kept and (task := self._running.get(response_id)):
@@ -188,6 +276,21 @@ class _KeptStream:
                 self._answer.close("cancelled")
                 platform = self._handlers._platform
                 platform.go_on(self._handlers._keep(self._call, self._request, self._answer))
+
+
+def page_of(items: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
+    """A page of a list as `limit` and `after` ask for it."""
+    limit = number(query.get("limit"), PAGE, "limit")
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidRequest(f"limit must be from 1 to {LARGEST_PAGE}, got {limit}", param="limit")
+    start = 0
+    if after := query.get("after"):
+        start = next((at + 1 for at, item in enumerate(items) if item["id"] == after), -1)
+        if start < 0:
+            raise InvalidRequest("after must be the id of an item of this list", param="after")
+    page = items[start : start + limit]
+    ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
+    return {"object": "list", "data": page, "has_more": start + limit < len(items), **ends}
 
 
 def _id(request: Request) -> str:

@@ -1,5 +1,6 @@
 """Responses that are kept for some days, so that a conversation can go on from them."""
 
-from openglm.maas.responses.store import Kept, Responses
+from openglm.maas.responses.line import Line
+from openglm.maas.responses.store import RUNNING, Kept, Responses
 
-__all__ = ["Kept", "Responses"]
+__all__ = ["RUNNING", "Kept", "Line", "Responses"]

@@ -97,7 +97,7 @@ def test_an_agent_that_keeps_nothing_here_brings_its_reasoning_back(client, hous
         model="glm", input=[asked], store=False, include=["reasoning.encrypted_content"]
     )
     token = first.output[0].encrypted_content
-    assert "w0" not in token
+    assert "w0 " not in token
     told = [item.model_dump(exclude_none=True) for item in first.output]
     told[0]["summary"] = []
     client.responses.create(model="glm", input=[asked, *told, {"role": "user", "content": "hi"}], store=False)

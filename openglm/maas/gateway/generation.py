@@ -165,6 +165,8 @@ def known(platform: Platform, call: Call, request: Known) -> Known:
     if target != request.model:
         platform.models.check(call.caller, target)
         request = replace(request, model=target)
+    if not platform.models.knows(target):
+        platform.router.check(target)
     if isinstance(request, EmbeddingRequest | ImageRequest):
         return request
     return replace(request, cache_salt=f"{call.caller.org_id}/{request.cache_salt}")

@@ -236,7 +236,12 @@ class Prices:
             known = (now + TTL_MS, _price(row) if row else None)
             self._current[model, base] = known
         if known[1] is None:
-            raise ModelNotFound(f"the model {model!r} has no price", param="model", code="model_not_found")
+            raise ModelNotFound(
+                f"{model!r} has no price here yet, so it cannot be called",
+                param="model",
+                code="model_not_found",
+                hint=f"the operator sets one, 0 to give it away: glm admin price set {model} --input PRICE",
+            )
         return known[1]
 
     def version(self, tx: Transaction, price_id: str) -> Price:

@@ -206,7 +206,12 @@ class Router:
         ]
         if not ways:
             # Not told which there are: some are private to other tenants.
-            raise ModelNotFound(f"no channel serves the model {model!a}", param="model")
+            raise ModelNotFound(
+                f"there is no model {model!a}: no channel serves it",
+                param="model",
+                code="model_not_found",
+                hint="GET /v1/models lists those that you may call",
+            )
         return ways
 
     def _order(self, model: str, key: str) -> list[_Way]:

@@ -183,4 +183,4 @@ def read_password(file: Path | None) -> str:
 
 
 # Each adds its verbs to the groups above.
-from openglm.commands import admin_models, admin_money, admin_upkeep  # noqa: E402, F401
+from openglm.commands import admin_models, admin_money, admin_search, admin_upkeep  # noqa: E402, F401

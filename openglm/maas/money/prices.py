@@ -209,13 +209,14 @@ class Prices:
             training_pico=None if training is None else scaled(training, PICO_PER_MILLION, param="training"),
         )
 
-    async def set_if_none(self, model: str) -> None:
-        """Make a model free that nothing has priced yet, not even by the price of all models."""
-        free = Price(model, 0, created_at_ms=self._clock())
+    async def set_if_none(self, *models: str) -> None:
+        """Make models free that nothing has priced yet, not even the price of all models."""
+        now = self._clock()
 
         def work(tx: Transaction) -> None:
-            if tx.one("SELECT 1 FROM price_version WHERE model IN (:model, '*')", model=model) is None:
-                _insert(tx, free)
+            for model in models:
+                if tx.one("SELECT 1 FROM price_version WHERE model IN (:model, '*')", model=model) is None:
+                    _insert(tx, Price(model, 0, created_at_ms=now))
 
         await self._database.write(work, durable=True)
         self._current.clear()

@@ -13,9 +13,9 @@ import openai
 import pytest
 
 from openglm.maas.limits import Rule
-from openglm.maas.upstreams import Channel
 from openglm.maas.platform import Platform
 from openglm.maas.settings import Settings
+from openglm.maas.upstreams import Channel
 from tests.maas.gateway.conftest import PICO_CACHED, PICO_IN, PICO_OUT, YUAN, House, housed
 
 

@@ -210,4 +210,10 @@ def read_password(file: Path | None) -> str:
 
 
 # Each adds its verbs to the groups above.
-from openglm.commands import admin_models, admin_money, admin_orgs, admin_upkeep  # noqa: E402, F401
+from openglm.commands import (  # noqa: E402
+    admin_models,  # noqa: F401
+    admin_money,  # noqa: F401
+    admin_orgs,  # noqa: F401
+    admin_search,  # noqa: F401
+    admin_upkeep,  # noqa: F401
+)

@@ -45,6 +45,7 @@ from openglm.maas.operate.request_log import RequestLog
 from openglm.maas.outbound import Fetched, GuardedSession
 from openglm.maas.responses import Responses
 from openglm.maas.search import LocalIndex, Reader, SearchEngine, SearxngEngine
+from openglm.maas.search.routes import TOOLS
 from openglm.maas.servers import Command, Servers, serve_command
 from openglm.maas.settings import Settings
 from openglm.maas.tasks import Tasks
@@ -166,6 +167,7 @@ class Platform:
         """Recover what a killed process left, and begin to tick."""
         self.agents.load()
         await self.plans.load()
+        await self.prices.set_if_none(*TOOLS)
         await self.limits.start()
         await self.billing.start()
         await self.models.start()
@@ -233,6 +235,10 @@ class Platform:
         """A stranger's URL, from public addresses alone."""
         return await self._web.fetch(url, max_bytes=max_bytes, timeout_s=timeout_s)
 
+    async def fetch_named(self, url: str, *, max_bytes: int, timeout_s: float) -> Fetched:
+        """A URL that the operator wrote down, of their own network too."""
+        return await self._operators_web.fetch(url, max_bytes=max_bytes, timeout_s=timeout_s)
+
     def check_open(self) -> None:
         """Raise once the platform is stopping: what has begun ends, nothing new begins."""
         if self._stopping:
@@ -262,8 +268,7 @@ class Platform:
         if self.settings.search_url:
 
             async def ask(url: str) -> bytes:
-                answer = await self._operators_web.fetch(url, max_bytes=8 << 20, timeout_s=20.0)
-                return answer.body
+                return (await self.fetch_named(url, max_bytes=8 << 20, timeout_s=20.0)).body
 
             return SearxngEngine(self.settings.search_url, ask)
         self._index = LocalIndex(self.settings.data / "search.db", self.clock)

@@ -213,13 +213,14 @@ class Prices:
             actor=actor,
         )
 
-    async def set_if_none(self, model: str) -> None:
-        """Make a model free that nothing has priced yet, not even by the price of all models."""
-        free = Price(model, 0, created_at_ms=self._clock())
+    async def set_if_none(self, *models: str) -> None:
+        """Make models free that nothing has priced yet, not even the price of all models."""
+        now = self._clock()
 
         def work(tx: Transaction) -> None:
-            if tx.one("SELECT 1 FROM price_version WHERE model IN (:model, '*')", model=model) is None:
-                _insert(tx, free)
+            for model in models:
+                if tx.one("SELECT 1 FROM price_version WHERE model IN (:model, '*')", model=model) is None:
+                    _insert(tx, Price(model, 0, created_at_ms=now))
 
         await self._database.write(work, durable=True, then=self._current.clear)
 
@@ -240,10 +241,10 @@ class Prices:
             self._current[model, base] = known
         if known[1] is None:
             raise ModelNotFound(
-                f"{model!r} has no price, so it cannot be used yet",
+                f"{model!r} has no price here yet, so it cannot be called",
                 param="model",
                 code="model_not_found",
-                hint=f"an operator sets one: glm admin price set {model}",
+                hint=f"the operator sets one, 0 to give it away: glm admin price set {model} --input PRICE",
             )
         return known[1]
 

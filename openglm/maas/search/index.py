@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from openglm.maas.documents.terms import query_terms, terms
 from openglm.maas.ids import Clock, wall_clock
@@ -58,9 +59,21 @@ class LocalIndex:
     async def search(self, query: Query) -> list[Hit]:
         return await asyncio.to_thread(self._search, query)
 
+    async def pages(self) -> list[dict[str, Any]]:
+        """What is known: link, title, chars of text, and when it was published, if that is known."""
+        return await asyncio.to_thread(self._pages)
+
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+    def _pages(self) -> list[dict[str, Any]]:
+        names = ("link", "title", "chars", "published")
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT link, title, length(content), published FROM page ORDER BY link"
+            )
+            return [dict(zip(names, row, strict=True)) for row in rows]
 
     def _add(self, documents: Sequence[Document]) -> None:
         with self._lock, self._connection:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_BODY = 1 << 20
 ENGINES = ("search_std", "search_pro", "search_pro_sogou", "search_pro_quark")
+OLDER = ("web-search-pro", "web-search")
+TOOLS = (*ENGINES, *OLDER, "reader")  # what is priced by the call, free until somebody prices it
 
 
 @asynccontextmanager
@@ -79,7 +81,7 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
     async def tools(request: Request) -> Response:
         caller, fields = await opened(request)
         request_id = new_id("search")
-        name = fields.word("model", ("web-search-pro", "web-search")) or "web-search-pro"
+        name = fields.word("model", OLDER) or "web-search-pro"
         async with charged(platform, caller, name, request_id):
             query = shapes.read_tool_query(fields)
             hits = await engine().search(query)

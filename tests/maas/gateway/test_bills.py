@@ -15,6 +15,7 @@ import pytest
 from openglm.maas.limits import Rule
 from openglm.maas.platform import Platform
 from openglm.maas.settings import Settings
+from openglm.maas.upstreams import Channel
 from tests.maas.gateway.conftest import PICO_CACHED, PICO_IN, PICO_OUT, YUAN, House, housed
 
 
@@ -247,3 +248,13 @@ def test_a_stream_longer_than_the_grace_of_a_stop_ends_with_an_error_and_is_bill
     (wrote,) = house.upstream.billed.values()
     assert (row["status"], row["output_text"]) == ("partial", wrote["completion"])
     asyncio.run(again.close())
+
+
+def test_a_model_that_is_not_there_and_one_without_a_price_say_what_is_wrong(house: House):
+    house.platform.router.add(Channel("new", house.upstream.url, {"glm-new": "wire"}))
+    for name, told in (("glm-none", "there is no model"), ("glm-new", "glm admin price set glm-new")):
+        for path in ("/v1/chat/completions", "/v1/completions", "/api/paas/v4/chat/completions"):
+            answer = house.post(path, {**chat(), "model": name, "prompt": "x"})
+            assert answer.status_code in (400, 404)
+            assert told in answer.text, answer.text
+    assert house.usage() == []

@@ -96,7 +96,7 @@ def test_the_server_is_asked_under_its_own_name_for_the_model_and_with_its_own_k
 
 
 @pytest.mark.parametrize(
-    "script", [{"dies": 0}, {"dies": 2}, {"garbage": 1}, {"unfinished": True, "no_done": True}]
+    "script", [{"dies": 0}, {"dies": 2}, {"garbage": 2}, {"unfinished": True, "no_done": True}]
 )
 def test_an_answer_that_breaks_off_is_a_failure_and_keeps_its_last_usage(upstream, script):
     async def work(client, channel):

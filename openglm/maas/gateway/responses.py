@@ -17,7 +17,8 @@ from openglm.errors import Conflict, NotOffered, OpenGLMError
 from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.endpoint import Endpoint, error_response, json_response, wrapped
 from openglm.maas.gateway.exchange import Exchange
-from openglm.maas.gateway.generation import collect, open_exchange, whole
+from openglm.maas.gateway.generation import collect, whole
+from openglm.maas.gateway.loop import Loop, open_answer
 from openglm.maas.gateway.surfaces import OPENAI
 from openglm.maas.ids import new_id
 
@@ -73,7 +74,7 @@ class ResponsesHandlers:
         if request.background:
             return await self._begin(call, request, chat)
         headers = _left_out(request)
-        opening = open_exchange(platform, call, chat, affinity=request.cache_key)
+        opening = open_answer(platform, call, chat, request.offer.servers, affinity=request.cache_key)
         if chat.stream:
             events = ResponseEvents(request, lambda text: self._seal(org_id, text))
             stream = await streamed(opening, events, among=platform.streams, headers=headers)
@@ -118,7 +119,7 @@ class ResponsesHandlers:
     async def _begin(self, call: Call, request: ResponsesRequest, chat: Any) -> ASGIApp:
         """Admit it now, answer it behind the client's back."""
         platform, org_id = self._platform, call.caller.org_id
-        exchange = await open_exchange(platform, call, chat, affinity=request.cache_key)
+        exchange = await open_answer(platform, call, chat, request.offer.servers, affinity=request.cache_key)
         answer = ResponseObject(request, lambda text: self._seal(org_id, text))
         try:
             await platform.responses.save(org_id, answer.body(), request.items, request.previous)
@@ -128,7 +129,7 @@ class ResponsesHandlers:
         self._running[answer.id] = platform.go_on(self._work(org_id, exchange, answer))
         return json_response(answer.body(), headers=_left_out(request))
 
-    async def _work(self, org_id: str, exchange: Exchange, answer: ResponseObject) -> None:
+    async def _work(self, org_id: str, exchange: Exchange | Loop, answer: ResponseObject) -> None:
         status = None
         try:
             await collect(exchange, answer)

@@ -249,4 +249,44 @@ class Failure:
     retryable: bool = False
 
 
-Event = ReasoningDelta | TextDelta | ToolCallDelta | LogprobsDelta | UsageUpdate | Finish | Failure
+@dataclass(frozen=True, slots=True)
+class ToolsListed:
+    """The tools of a server whose tools the platform calls for the model. No engine says this.
+
+    `index` counts these events and all calls of an answer, the client's too.
+    """
+
+    index: int
+    id: str
+    server: str
+    tools: tuple[ToolSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCall:
+    """A call that the platform makes for the model: said once without, and once with its outcome."""
+
+    index: int
+    id: str
+    server: str
+    name: str
+    arguments: str
+    output: str | None = None
+    error: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.output is not None or self.error is not None
+
+
+Event = (
+    ReasoningDelta
+    | TextDelta
+    | ToolCallDelta
+    | LogprobsDelta
+    | UsageUpdate
+    | Finish
+    | Failure
+    | ToolsListed
+    | ServerCall
+)

@@ -3,7 +3,7 @@
 For the dialects whose answers are lists of typed blocks. At most one block is open; what comes for a second
 call while the first one is unfinished waits until the first has ended. A text of blanks alone, as some models
 write between their reasoning and a call, opens no block. Whoever reads sees the same blocks however the
-events were cut into steps.
+events were cut into steps. Tools of servers that the platform calls are blocks too: a list, and each call.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from openglm.dialects.fields import is_object
-from openglm.messages import Event, ReasoningDelta, TextDelta, ToolCallDelta
+from openglm.messages import Event, ReasoningDelta, ServerCall, TextDelta, ToolCallDelta, ToolsListed
 
-Kind = Literal["reasoning", "text", "call"]
+Kind = Literal["reasoning", "text", "call", "list", "server_call"]
 
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """`call_id` and `name` belong to calls, whose text is that of their arguments."""
+    """`call_id` and `name` belong to calls, whose text is that of their arguments; `told` is the event behind
+    a server's list or call, of a call the newest."""
 
     index: int
     kind: Kind
     call_id: str | None = None
     name: str = ""
     pieces: list[str] = field(default_factory=list)
+    told: ToolsListed | ServerCall | None = None
 
     @property
     def text(self) -> str:
@@ -82,6 +84,8 @@ class Blocks:
                 self._read_text("text", event.text)
             elif isinstance(event, ToolCallDelta):
                 self._read_call(event)
+            elif isinstance(event, ToolsListed | ServerCall):
+                self._read_server(event)
         return self._taken()
 
     def close(self) -> list[Change]:
@@ -128,6 +132,20 @@ class Blocks:
         elif piece.arguments and known in self._waiting:
             known.pieces.append(piece.arguments)
         # else: more of a call that has ended; its arguments were whole, or given back as text.
+
+    def _read_server(self, event: ToolsListed | ServerCall) -> None:
+        if isinstance(event, ServerCall) and event.ended and self._open and self._open.call_id == event.id:
+            self._open.told = event
+            self._close()
+            return
+        self._let_in()
+        self._close()
+        self._blank = ""
+        if isinstance(event, ServerCall):
+            self._begin(Block(-1, "server_call", event.id, event.name, [event.arguments], event))
+        else:
+            self._begin(Block(-1, "list", told=event))
+            self._close()
 
     def _let_in(self) -> None:
         """The calls that waited, in the order they began."""

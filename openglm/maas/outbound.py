@@ -12,7 +12,8 @@ import ipaddress
 import re
 import socket
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -186,13 +187,30 @@ class GuardedSession:
             raise UpstreamFailure(f"{here.host} redirects from https to {following.scheme[:20]!r}")
         return check_url(str(following), allow_private=self._allow_private)
 
+    @asynccontextmanager
+    async def streamed(
+        self, method: str, url: str, *, headers: Mapping[str, str], data: bytes | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One answer as it comes, whatever its status, for protocols that stream. Redirects are not followed;
+        limits on time and size are the reader's."""
+        import aiohttp
+
+        target = check_url(url, allow_private=self._allow_private)
+        sent = {"user-agent": USER_AGENT, "accept-encoding": "identity", **headers}
+        no_end = aiohttp.ClientTimeout(total=None)
+        with _explained(target.host):
+            async with self._open().request(
+                method, target, headers=sent, data=data, allow_redirects=False, timeout=no_end
+            ) as answer:
+                if answer.headers.get("content-encoding", "identity").lower() != "identity":
+                    raise UpstreamFailure(f"{target.host} compressed its answer, which was not asked for")
+                yield answer
+
     async def _once(
         self, method: str, url: URL, headers: Mapping[str, str], data: bytes | None, max_bytes: int
     ) -> Fetched:
-        import aiohttp
-
         sent = {"user-agent": USER_AGENT, "accept-encoding": "gzip, deflate", **headers}
-        try:
+        with _explained(url.host):
             async with self._open().request(
                 method, url, headers=sent, data=data, allow_redirects=False
             ) as answer:
@@ -201,14 +219,6 @@ class GuardedSession:
                 if answer.status not in _REDIRECTS and method != "HEAD":
                     body = await _read(answer, found.get("content-encoding", ""), max_bytes)
                 return Fetched(str(url), answer.status, found, body)
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, AddressRefused):
-                raise error.os_error from None
-            raise UpstreamFailure(f"{url.host} could not be reached") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(error, InvalidRequest):
-                raise
-            raise UpstreamFailure(f"{url.host} could not be fetched: {type(error).__name__}") from error
 
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp
@@ -237,6 +247,23 @@ class GuardedSession:
         if not is_allowed(ipaddress.ip_address(target[0]), allow_private=self._allow_private):
             raise AddressRefused(str(target[0]))
         return socket.socket(family, kind, protocol)
+
+
+@contextmanager
+def _explained(host: str | None) -> Iterator[None]:
+    """What goes wrong on the way, as an error of ours."""
+    import aiohttp
+
+    try:
+        yield
+    except aiohttp.ClientConnectorError as error:
+        if isinstance(error.os_error, AddressRefused):
+            raise error.os_error from None
+        raise UpstreamFailure(f"{host} could not be reached") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        if isinstance(error, InvalidRequest):
+            raise
+        raise UpstreamFailure(f"{host} could not be fetched: {type(error).__name__}") from error
 
 
 def _guarded_resolver(resolve: Resolve, allow_private: bool) -> AbstractResolver:

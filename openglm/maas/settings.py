@@ -12,10 +12,12 @@ import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
-from openglm.errors import OpenGLMError
+from openglm.dialects.fields import Fields
+from openglm.dialects.mcp import McpServer, Transport, read_allowed, read_label, read_url
+from openglm.errors import InvalidRequest, OpenGLMError
 from openglm.maas.identity.oidc import Provider
 
 CURRENCIES = ("CNY", "USD", "EUR")
@@ -48,6 +50,7 @@ class Settings:
     payment_secret: str = field(default="", repr=False)  # signs notices of the adapter "manual"; "": none
     trainings_at_once: int = 1  # fine-tuning jobs that train side by side on this node
     search_url: str = ""  # of a SearXNG; default: the index in the data folder
+    mcp: tuple[McpServer, ...] = ()  # [mcp.NAME] tables: servers that requests and agents may name by label
 
     @property
     def database(self) -> str:
@@ -102,7 +105,7 @@ def _file(path: Path) -> dict[str, Any]:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
             raise OpenGLMError(f"{path}: unknown setting {name!r}", hint=hint)
-        if name == "oidc":
+        if name in ("oidc", "mcp"):
             continue
         kind = _KINDS.get(str(known[name].type), str)
         if type(value) is not kind:
@@ -116,6 +119,8 @@ def _file(path: Path) -> dict[str, Any]:
             )
     if "oidc" in data:
         data["oidc"] = _providers(path, data["oidc"])
+    if "mcp" in data:
+        data["mcp"] = _mcp_servers(path, data["mcp"])
     return data
 
 
@@ -144,6 +149,35 @@ def _providers(path: Path, tables: Any) -> tuple[Provider, ...]:
             except OSError as error:
                 raise OpenGLMError(f"{path}: client_secret_file {file}: {error.strerror}") from error
         found.append(Provider(name=name, client_secret=secret, **given))
+    return tuple(found)
+
+
+def _mcp_servers(path: Path, tables: Any) -> tuple[McpServer, ...]:
+    """`[mcp.NAME]`: url, and at will transport and allowed_tools. What it wants in the Authorization header
+    stands in $OPENGLM_MCP_NAME_AUTHORIZATION."""
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise OpenGLMError(f"{path}: mcp must be tables such as [mcp.wiki]")
+    found = []
+    for name, table in tables.items():
+        words = ("url", "transport", "allowed_tools")
+        if unknown := sorted(table.keys() - set(words)):
+            raise OpenGLMError(f"{path}: [mcp.{name}] takes {', '.join(words)}, got {unknown[0]!r}")
+        fields = Fields({"server_label": name, "server_url": table.get("url"), **table}, f"[mcp.{name}]")
+        secret = os.environ.get(f"OPENGLM_MCP_{re.sub(r'[^A-Z0-9]', '_', name.upper())}_AUTHORIZATION", "")
+        try:
+            transport = fields.word("transport", ("sse", "streamable-http"))
+            server = McpServer(
+                read_label(fields),
+                read_url(fields),
+                cast(Transport | None, transport),
+                read_allowed(fields),
+                (("authorization", secret),) if secret else (),
+            )
+        except InvalidRequest as error:
+            raise OpenGLMError(f"{path}: {error.message}") from None
+        if not server.url:
+            raise OpenGLMError(f"{path}: [mcp.{name}] needs a url")
+        found.append(server)
     return tuple(found)
 
 

@@ -161,7 +161,7 @@ def test_retrieval_and_mcp_tools_arrive_typed_and_hide_their_secrets():
         "headers": {"authorization": "secret"},
     }
     tools = chat(tools=[{"type": "retrieval", "retrieval": retrieval}, {"type": "mcp", "mcp": mcp}]).tools
-    assert tools.retrieval == zhipu.Retrieval("kb1", "{{knowledge}} {{question}}")
+    assert tools.retrieval == zhipu.Retrieval(("kb1",), "{{knowledge}} {{question}}")
     (server,) = tools.mcp
     assert (server.label, server.transport, server.allowed_tools) == ("files", "sse", ("read",))
     assert dict(server.headers) == {"authorization": "secret"}

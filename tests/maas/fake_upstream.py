@@ -236,7 +236,17 @@ def picture(number: int) -> bytes:
 
 
 def _script(body: dict[str, Any]) -> dict[str, Any]:
-    text = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+    """The last message's, or, where the last user's has `turns`, that of as many as have been answered."""
+    messages = body.get("messages", [])
+    asked = max((at for at, turn in enumerate(messages) if turn["role"] == "user"), default=0)
+    script = _read(messages[asked]["content"]) if messages else {}
+    if turns := script.get("turns"):
+        answered = sum(turn["role"] == "assistant" for turn in messages[asked:])
+        return turns[min(answered, len(turns) - 1)]
+    return _read(messages[-1]["content"] if messages else body["prompt"])
+
+
+def _read(text: Any) -> dict[str, Any]:
     if isinstance(text, list):
         text = next((part["text"] for part in text if part.get("type") == "text"), "")
     try:

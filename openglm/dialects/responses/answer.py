@@ -18,11 +18,11 @@ from openglm.dialects.openai.errors import encode_error, encode_failure
 from openglm.dialects.openai.frames import KEEP_ALIVE
 from openglm.dialects.responses.decode import ResponsesRequest
 from openglm.dialects.responses.tools import INPUT
-from openglm.messages import Event, Failure, Finish, Usage, UsageUpdate
+from openglm.messages import Event, Failure, Finish, ServerCall, ToolsListed, Usage, UsageUpdate
 
 Sealing = Callable[[str], str]  # reasoning -> a token that only we can open
 _encode = msgspec.json.Encoder().encode
-_PREFIX = {"reasoning": "rs", "text": "msg", "call": "fc"}
+_PREFIX = {"reasoning": "rs", "text": "msg", "call": "fc", "list": "mcpl", "server_call": "mcp"}
 _ABORTED = Failure("the answer was ended on the server before it was whole")
 _LAST = {"completed": "completed", "failed": "failed"}  # of a stream; all else is an incomplete response
 
@@ -114,6 +114,8 @@ class ResponseObject:
 
     def item(self, block: Block, *, opening: bool = False) -> dict[str, Any]:
         """A block as an item of the output; `opening`: before its first word."""
+        if block.told is not None:
+            return _server_item(self.item_id(block), block.told, opening=opening)
         status = "in_progress" if opening else "completed" if block.whole else "incomplete"
         if block.kind == "reasoning":
             summary = [] if opening else [{"type": "summary_text", "text": block.text}]
@@ -221,6 +223,8 @@ class ResponseEvents:
                 ]
 
     def _opened(self, block: Block, at: dict[str, Any]) -> list[bytes]:
+        if block.told is not None:
+            return [self._event(f"response.{_server_kind(block.told)}.in_progress", **at)]
         if block.kind == "text":
             return [self._event("response.content_part.added", **at, content_index=0, part=text_part(""))]
         if block.kind == "reasoning":
@@ -233,12 +237,21 @@ class ResponseEvents:
             return [self._event("response.output_text.delta", **at, content_index=0, delta=text, logprobs=[])]
         if block.kind == "reasoning":
             return [self._event("response.reasoning_summary_text.delta", **at, summary_index=0, delta=text)]
+        if block.told is not None:  # the arguments come whole, before the call is made
+            return [
+                self._event("response.mcp_call_arguments.delta", **at, delta=text),
+                self._event("response.mcp_call_arguments.done", **at, arguments=block.text),
+            ]
         if self.response.is_custom(block):
             return []
         return [self._event("response.function_call_arguments.delta", **at, delta=text)]
 
     def _closed(self, block: Block, at: dict[str, Any]) -> list[bytes]:
         text = block.text
+        if block.told is not None:
+            failed = isinstance(block.told, ServerCall) and block.told.output is None
+            ending = "failed" if failed else "completed"
+            return [self._event(f"response.{_server_kind(block.told)}.{ending}", **at)]
         if block.kind == "text":
             done = self._event("response.output_text.done", **at, content_index=0, text=text, logprobs=[])
             part = self._event("response.content_part.done", **at, content_index=0, part=text_part(text))
@@ -268,6 +281,39 @@ class ResponseEvents:
         data = {"type": kind, "sequence_number": self._number, **fields}
         self._number += 1
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(data))
+
+
+def _server_kind(told: ToolsListed | ServerCall) -> str:
+    return "mcp_call" if isinstance(told, ServerCall) else "mcp_list_tools"
+
+
+def _server_item(item_id: str, told: ToolsListed | ServerCall, *, opening: bool) -> dict[str, Any]:
+    """What the platform did with the tools of a server."""
+    item: dict[str, Any] = {"id": item_id, "type": _server_kind(told), "server_label": told.server}
+    if isinstance(told, ToolsListed):
+        listed = [
+            {
+                "name": tool.name,
+                "description": tool.description,
+                "input_schema": tool.parameters,
+                "annotations": None,
+            }
+            for tool in (() if opening else told.tools)
+        ]
+        return {**item, "tools": listed, "error": None}
+    status = "completed" if told.output is not None else "failed" if told.ended else "incomplete"
+    error = None
+    if told.error is not None:
+        error = {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": told.error}]}
+    return {
+        **item,
+        "status": "in_progress" if opening else status,
+        "name": told.name,
+        "arguments": told.arguments,
+        "output": told.output,
+        "error": error,
+        "approval_request_id": None,
+    }
 
 
 def text_part(text: str) -> dict[str, Any]:

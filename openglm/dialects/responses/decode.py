@@ -17,7 +17,7 @@ from openglm.dialects.openai.decode import EFFORTS, PLAIN, with_one_rule
 from openglm.dialects.openai.sampling import MAX_TOKENS, read_sampling
 from openglm.dialects.openai.turns import MAX_TOOLS
 from openglm.dialects.responses.items import Opening, messages_of
-from openglm.dialects.responses.tools import MAX_ITEMS, Offer, joined, read_offer
+from openglm.dialects.responses.tools import MAX_ITEMS, Offer, joined, read_offer, without_secrets
 from openglm.messages import ChatRequest, Grammar, Message, ToolChoice, ToolSpec
 
 ENCRYPTED = "reasoning.encrypted_content"
@@ -180,7 +180,7 @@ def _echo(fields: Fields, effort: str | None) -> dict[str, Any]:
         "temperature": fields.raw("temperature"),
         "text": {"format": dict(form.data) if form else {"type": "text"}},
         "tool_choice": fields.raw("tool_choice") or "auto",
-        "tools": fields.items("tools", MAX_TOOLS),
+        "tools": [without_secrets(tool.data) for tool in fields.objects("tools", MAX_TOOLS)],
         "top_p": fields.raw("top_p"),
         "truncation": "disabled",
         "user": fields.text("user"),

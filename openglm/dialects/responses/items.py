@@ -1,7 +1,8 @@
 """Items of a conversation on the Responses wire -> messages.
 
-Reasoning, words and calls of one assistant's turn are items of their own there and one message here. Items of
-tools that OpenAI hosts are passed over: their results are in the words that follow.
+Reasoning, words and calls of one assistant's turn are items of their own there and one message here. A call
+of an MCP server's tool is a call with its result. Items of tools that OpenAI hosts are passed over: their
+results are in the words that follow.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ _PASSED_OVER = (
     "code_interpreter_call",
     "image_generation_call",
     "mcp_list_tools",
-    "mcp_call",
     "additional_tools",  # read with the tools
 )
 
@@ -95,8 +95,7 @@ def _read(item: Fields, turns: _Turns, open_reasoning: Opening) -> None:
             if text := _reasoning(item, open_reasoning):
                 turns.reason(text)
         case "compaction":
-            if summary := open_reasoning(item.text("encrypted_content") or ""):
-                turns.add(Message.of("system", f"{COMPACTED}\n{summary}"))
+            _compaction(item, turns, open_reasoning)
         case "function_call":
             arguments = item.text("arguments") or "{}"
             if not is_object(arguments):
@@ -105,6 +104,8 @@ def _read(item: Fields, turns: _Turns, open_reasoning: Opening) -> None:
         case "custom_tool_call":
             wrapped = msgspec.json.encode({INPUT: item.text("input") or ""}).decode()
             turns.call(ToolCall(item.needed_text("call_id"), _called(item), wrapped))
+        case "mcp_call":
+            _server_call(item, turns)
         case "function_call_output" | "custom_tool_call_output":
             result = Message("tool", _parts(item, "output"), tool_call_id=item.needed_text("call_id"))
             turns.add(result)
@@ -125,8 +126,21 @@ def _read(item: Fields, turns: _Turns, open_reasoning: Opening) -> None:
             )
 
 
+def _compaction(item: Fields, turns: _Turns, open_sealed: Opening) -> None:
+    if summary := open_sealed(item.text("encrypted_content") or ""):
+        turns.add(Message.of("system", f"{COMPACTED}\n{summary}"))
+
+
 def _called(item: Fields) -> str:
     return joined(item.text("namespace"), item.needed_text("name"))
+
+
+def _server_call(item: Fields, turns: _Turns) -> None:
+    arguments, call_id = item.text("arguments") or "{}", item.needed_text("id")
+    turns.call(ToolCall(call_id, item.needed_text("name"), arguments if is_object(arguments) else "{}"))
+    output = item.text("output")
+    told = output if output is not None else msgspec.json.encode(item.raw("error")).decode()
+    turns.add(Message.of("tool", told, tool_call_id=call_id))
 
 
 def _message(item: Fields, turns: _Turns) -> None:

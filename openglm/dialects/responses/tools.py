@@ -1,16 +1,25 @@
-"""The `tools` of a Responses body: functions, plain-text tools, and both of these in namespaces.
+"""The `tools` of a Responses body: functions, plain-text tools, both of these in namespaces, and MCP servers.
 
-A namespace is how agents group the tools of one MCP server. Models know single names: `mail` and `send` are
-one function `mail__send` to them, and two words again in the call that goes out. What OpenAI hosts is no tool
-here: it is left out and named.
+A namespace is how agents group the tools of one MCP server that they call themselves. Models know single
+names: `mail` and `send` are one function `mail__send` to them, and two words again in the call that goes out.
+What else OpenAI hosts is no tool here: it is left out and named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from openglm.dialects.fields import Fields
+from openglm.dialects.mcp import (
+    McpServer,
+    distinct_servers,
+    read_allowed,
+    read_headers,
+    read_label,
+    read_url,
+)
 from openglm.dialects.openai.turns import MAX_TOOLS, TOOL_NAME, distinct
 from openglm.messages import ToolSpec
 
@@ -26,6 +35,7 @@ class Offer:
     spaces: Mapping[str, tuple[str, str]] = field(
         default_factory=dict
     )  # a name -> its namespace and name there
+    servers: tuple[McpServer, ...] = ()  # whose tools the platform calls
     left_out: tuple[str, ...] = ()  # kinds that nobody here can work
 
 
@@ -34,9 +44,13 @@ def read_offer(body: Fields) -> Offer:
     found: list[tuple[Fields, ToolSpec]] = []
     custom: list[str] = []
     spaces: dict[str, tuple[str, str]] = {}
+    servers: list[McpServer] = []
     left_out: list[str] = []
     for space, tool in _declared(body):
         kind = tool.needed_text("type")
+        if kind == "mcp":
+            servers.append(_server(tool))
+            continue
         if kind not in ("function", "custom"):
             left_out.append(kind)
             continue
@@ -48,7 +62,13 @@ def read_offer(body: Fields) -> Offer:
         found.append((tool, spec))
         if kind == "custom":
             custom.append(spec.name)
-    return Offer(distinct(found), frozenset(custom), spaces, tuple(dict.fromkeys(left_out)))
+    return Offer(
+        distinct(found),
+        frozenset(custom),
+        spaces,
+        distinct_servers(servers),
+        tuple(dict.fromkeys(left_out)),
+    )
 
 
 def joined(namespace: str | None, name: str) -> str:
@@ -56,6 +76,32 @@ def joined(namespace: str | None, name: str) -> str:
     if not namespace:
         return name
     return namespace + name if namespace.endswith("__") else f"{namespace}__{name}"
+
+
+def without_secrets(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool as a response repeats it: what opens an MCP server is neither kept nor shown."""
+    if tool.get("type") != "mcp":
+        return dict(tool)
+    return {name: value for name, value in tool.items() if name not in ("headers", "authorization")}
+
+
+def _server(tool: Fields) -> McpServer:
+    for name in ("connector_id", "tunnel_id"):
+        if tool.has(name):
+            raise tool.wrong(name, "left out", hint="name the server by its server_url")
+    if tool.raw("require_approval") != "never":
+        raise tool.wrong(
+            "require_approval", "never", hint="nobody is asked for approval here: allow harmless tools alone"
+        )
+    if isinstance(tool.raw("allowed_tools"), dict):
+        allowed = read_allowed(tool.needed_object("allowed_tools"), "tool_names")
+    else:
+        allowed = read_allowed(tool)
+    headers = read_headers(tool)
+    if token := tool.text("authorization"):
+        given = Fields({"headers": {"Authorization": f"Bearer {token}"}}, tool.path)
+        headers = (*(pair for pair in headers if pair[0].lower() != "authorization"), *read_headers(given))
+    return McpServer(read_label(tool), read_url(tool), None, allowed, headers)
 
 
 def _declared(body: Fields) -> Iterator[tuple[Fields | None, Fields]]:

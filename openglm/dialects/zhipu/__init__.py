@@ -31,7 +31,7 @@ from openglm.dialects.zhipu.shapes import (
     envelope,
     new_id,
 )
-from openglm.dialects.zhipu.tools import McpServer, PlatformTools, Retrieval, WebSearch
+from openglm.dialects.zhipu.tools import PlatformTools, Retrieval, WebSearch
 
 __all__ = [
     "AgentCall",
@@ -41,7 +41,6 @@ __all__ = [
     "ChatObject",
     "EmbeddingCall",
     "ImageCall",
-    "McpServer",
     "PlatformTools",
     "Retrieval",
     "TokenizerCall",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from openglm.dialects.blocks import Block, Blocks, Grown
+from openglm.dialects.blocks import Block, Blocks, Change, Closed, Grown
 from openglm.dialects.fields import Fields, parse_object
 from openglm.dialects.openai.frames import DONE, KEEP_ALIVE, encode_usage
 from openglm.dialects.openai.turns import read_messages
@@ -22,7 +22,17 @@ from openglm.dialects.zhipu.decode import read_request_id, read_user_id
 from openglm.dialects.zhipu.errors import encode_error, encode_failure
 from openglm.dialects.zhipu.images import with_whole_urls
 from openglm.dialects.zhipu.shapes import new_id
-from openglm.messages import Event, Failure, Finish, Message, Part, TextPart, Usage, UsageUpdate
+from openglm.messages import (
+    Event,
+    Failure,
+    Finish,
+    Message,
+    Part,
+    ServerCall,
+    TextPart,
+    Usage,
+    UsageUpdate,
+)
 
 Phase = Literal["thinking", "tool", "answer"]
 _PHASES: dict[str, Phase] = {"reasoning": "thinking", "text": "answer"}
@@ -135,16 +145,14 @@ class AgentObject:
                 self.finish = REASONS[event.reason]
             elif isinstance(event, Failure):
                 self.failure = event
-        return [
-            _message(_PHASES[change.block.kind], change.text)
-            for change in self._blocks.read(events)
-            if isinstance(change, Grown) and change.block.kind in _PHASES
-        ]
+        changed = (_of_change(change) for change in self._blocks.read(events))
+        return [message for message in changed if message]
 
     @property
     def messages(self) -> list[dict[str, Any]]:
         """What was thought, done and answered, in order."""
-        return [*self.found, *(_of_block(block) for block in self._blocks.all if block.kind in _PHASES)]
+        blocks = (_of_block(block) for block in self._blocks.all)
+        return [*self.found, *(message for message in blocks if message)]
 
     @property
     def text(self) -> str:
@@ -264,8 +272,20 @@ def encode_conversation(
     }
 
 
-def _of_block(block: Block) -> dict[str, Any]:
-    return _message(_PHASES[block.kind], block.text)
+def _of_change(change: Change) -> dict[str, Any] | None:
+    """What is new of a text, or a server's call that has ended."""
+    if isinstance(change, Grown) and change.block.kind in _PHASES:
+        return _message(_PHASES[change.block.kind], change.text)
+    if isinstance(change, Closed) and change.block.kind == "server_call":
+        return _of_block(change.block)
+    return None
+
+
+def _of_block(block: Block) -> dict[str, Any] | None:
+    if isinstance(block.told, ServerCall):
+        call = block.told
+        return tool_message(call.name, call.arguments, call.output if call.error is None else call.error)
+    return _message(_PHASES[block.kind], block.text) if block.kind in _PHASES else None
 
 
 def _message(phase: Phase, text: str) -> dict[str, Any]:

@@ -27,8 +27,10 @@ from openglm.messages import (
     Finish,
     FinishReason,
     LogprobsDelta,
+    ServerCall,
     TokenLogprob,
     ToolCallDelta,
+    ToolsListed,
     Usage,
     UsageUpdate,
 )
@@ -94,7 +96,8 @@ class ChatChunks:
         shown = events
         if self._calls and not self._tool_stream:
             shown = [event for event in events if not isinstance(event, ToolCallDelta)]
-        frames = [self._frame(self._choice(choice, delta)) for delta in deltas(shown)]
+        frames = [self._frame(self._choice(choice, {"tool_calls": [one]})) for one in server_entries(events)]
+        frames += [self._frame(self._choice(choice, delta)) for delta in deltas(shown)]
         if finish:
             frames += [self._frame(self._choice(choice, delta)) for delta in self._whole_calls(choice)]
             if self._end:
@@ -170,6 +173,7 @@ class ChatObject:
         self._id = new_id()
         self._request_id = request_id or self._id
         self._web_search = web_search
+        self._server: list[dict[str, Any]] = []  # entries of tools that the platform called
 
     @property
     def failure(self) -> Failure | None:
@@ -180,7 +184,9 @@ class ChatObject:
         self._whole.failure = failure
 
     def add(self, choice: int, events: Iterable[Event]) -> None:
+        events = tuple(events)
         self._whole.add(choice, events)
+        self._server += server_entries(events)
 
     def body(self) -> dict[str, Any]:
         whole = self._whole.body()
@@ -189,16 +195,41 @@ class ChatObject:
             "request_id": self._request_id,
             "created": whole["created"],
             "model": whole["model"],
-            "choices": [_reshaped(choice) for choice in whole["choices"]],
+            "choices": [_reshaped(choice, self._server) for choice in whole["choices"]],
             "usage": whole["usage"],
         }
         return {**body, "web_search": list(self._web_search)} if self._web_search else body
 
 
-def _reshaped(choice: dict[str, Any]) -> dict[str, Any]:
+def server_entries(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """What the platform did with tools of servers, as entries of tool_calls: lists, and calls that ended."""
+    entries: list[dict[str, Any]] = []
+    for event in events:
+        mcp: dict[str, Any]
+        if isinstance(event, ToolsListed):
+            tools = [
+                {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
+                for tool in event.tools
+            ]
+            mcp = {"type": "mcp_list_tools", "tools": tools}
+        elif isinstance(event, ServerCall) and event.ended:
+            mcp = {"type": "mcp_call", "name": event.name, "arguments": event.arguments}
+            mcp |= {"output": event.output} if event.error is None else {"error": event.error}
+        else:
+            continue
+        mcp = {"id": event.id, "server_label": event.server, **mcp}
+        entries.append({"index": event.index, "id": event.id, "type": "mcp", "mcp": mcp})
+    return entries
+
+
+def _reshaped(choice: dict[str, Any], server: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     message = {name: value for name, value in choice["message"].items() if name != "refusal"}
-    if "tool_calls" in message:
-        message["tool_calls"] = [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]
+    if server or "tool_calls" in message:
+        calls = message.get("tool_calls", ())
+        message["tool_calls"] = [
+            *server,
+            *({"index": i, **call} for i, call in enumerate(calls, len(server))),
+        ]
     reason = choice["finish_reason"]
     shaped = {"index": choice["index"], "finish_reason": REASONS.get(reason, reason), "message": message}
     return {**shaped, "logprobs": choice["logprobs"]} if choice["logprobs"] else shaped

@@ -112,10 +112,29 @@ def decode_embedding(body: bytes) -> EmbeddingCall:
 
 
 def _conversation(fields: Fields) -> tuple[Message, ...]:
-    messages = read_messages(fields)
+    messages = read_messages(_without_server_calls(fields))
     if all(message.role in ("system", "assistant") for message in messages):
         raise fields.wrong("messages", "a conversation with at least one user or tool message")
     return with_whole_urls(messages)
+
+
+def _without_server_calls(fields: Fields) -> Fields:
+    """The body without entries of type mcp in tool_calls, which clients send back with the answer that has
+    them: what the calls gave is in that answer's words."""
+    turns = fields.raw("messages")
+    if not isinstance(turns, list) or not any(isinstance(t, dict) and t.get("tool_calls") for t in turns):
+        return fields
+    kept = [
+        {**turn, "tool_calls": [call for call in turn["tool_calls"] if not _is_server_call(call)]}
+        if isinstance(turn, dict) and isinstance(turn.get("tool_calls"), list)
+        else turn
+        for turn in turns
+    ]
+    return Fields({**fields.data, "messages": kept}, fields.path)
+
+
+def _is_server_call(call: Any) -> bool:
+    return isinstance(call, dict) and call.get("type") == "mcp"
 
 
 def _sampling(fields: Fields, defaults: SamplingParams) -> tuple[SamplingParams, frozenset[str]]:

@@ -6,17 +6,26 @@ the model's words, so they are read here into words of their own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, cast
 
 from openglm.dialects.fields import Fields
+from openglm.dialects.mcp import (
+    McpServer,
+    Transport,
+    distinct_servers,
+    read_allowed,
+    read_headers,
+    read_label,
+    read_url,
+)
 from openglm.dialects.openai.turns import distinct, read_tool
 from openglm.errors import InvalidRequest
 from openglm.messages import ToolSpec
 
 MAX_TOOLS = 128  # documented
+MAX_BASES = 16
 MAX_PROMPT = 100_000  # characters of a search's or a retrieval's prompt
-MAX_HEADERS = 64
 _KINDS = ("function", "web_search", "retrieval", "mcp")
 _RECENCIES = ("oneDay", "oneWeek", "oneMonth", "oneYear", "noLimit")
 
@@ -40,21 +49,10 @@ class WebSearch:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """Look into a knowledge base first. The template holds {{knowledge}} and {{question}}."""
+    """Look into knowledge bases first. The template holds {{knowledge}} and {{question}}."""
 
-    knowledge_id: str
+    knowledge_ids: tuple[str, ...]
     prompt_template: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class McpServer:
-    """Tools of a server that the platform calls. Headers may hold secrets."""
-
-    label: str
-    url: str | None = None
-    transport: Literal["sse", "streamable-http"] = "streamable-http"
-    allowed_tools: tuple[str, ...] = ()  # () = all
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,9 @@ def read_tools(body: Fields) -> tuple[tuple[ToolSpec, ...], PlatformTools]:
             raise InvalidRequest(
                 f"tools must hold at most one {name}, got {len(found)}", param="tools", code="invalid_value"
             )
-    platform = PlatformTools(next(iter(searches), None), next(iter(retrievals), None), tuple(servers))
+    platform = PlatformTools(
+        next(iter(searches), None), next(iter(retrievals), None), distinct_servers(servers)
+    )
     return distinct(functions), platform
 
 
@@ -117,31 +117,23 @@ def _web_search(fields: Fields) -> list[WebSearch]:
 
 
 def _retrieval(fields: Fields) -> Retrieval:
-    return Retrieval(fields.needed_text("knowledge_id"), _short(fields, "prompt_template", MAX_PROMPT))
+    """One base by its id, or, as an extension, several."""
+    ids = fields.items("knowledge_ids", MAX_BASES)
+    if not all(isinstance(one, str) and one for one in ids):
+        raise fields.wrong("knowledge_ids", "a list of ids")
+    return Retrieval(
+        tuple(ids) or (fields.needed_text("knowledge_id"),), _short(fields, "prompt_template", MAX_PROMPT)
+    )
 
 
 def _mcp(fields: Fields) -> McpServer:
-    transport = fields.word("transport_type", ("sse", "streamable-http")) or "streamable-http"
-    url = _short(fields, "server_url", 2048)
-    if url is not None and not url.startswith(("https://", "http://")):
-        raise fields.wrong("server_url", "an http or https URL")
-    allowed = fields.items("allowed_tools", MAX_TOOLS)
-    if not all(isinstance(name, str) and name for name in allowed):
-        raise fields.wrong("allowed_tools", "a list of names")
-    headers = fields.object("headers")
-    given = headers.data if headers else {}
-    if len(given) > MAX_HEADERS or not all(isinstance(value, str) for value in given.values()):
-        raise InvalidRequest(  # without what came: it may hold secrets
-            f"{fields.at('headers')} must be an object of at most {MAX_HEADERS} texts",
-            param=fields.at("headers"),
-            code="invalid_value",
-        )
+    transport = fields.word("transport_type", ("sse", "streamable-http"))
     return McpServer(
-        fields.needed_text("server_label"),
-        url,
-        cast(Literal["sse", "streamable-http"], transport),
-        tuple(allowed),
-        tuple(given.items()),
+        read_label(fields),
+        read_url(fields),
+        cast(Transport | None, transport),
+        read_allowed(fields) or None,
+        read_headers(fields),
     )
 
 

@@ -5,21 +5,22 @@ An agent is a chat with instructions: it goes the road of chats, pays like one, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.routing import BaseRoute, Route
 
-from openglm.asgi.events import EventStream
+from openglm.asgi.events import streamed
 from openglm.dialects import zhipu
 from openglm.dialects.zhipu import AgentCall, AgentChunks, AgentObject
 from openglm.errors import Conflict, InvalidRequest, NotFound, RequestTooLarge
 from openglm.maas.agents.agents import model_of
 from openglm.maas.gateway.endpoint import Endpoint, json_response, wrapped
 from openglm.maas.gateway.exchange import Exchange, Step
-from openglm.maas.gateway.generation import collect, open_exchange
+from openglm.maas.gateway.generation import whole
+from openglm.maas.gateway.loop import Loop, open_answer
 from openglm.maas.gateway.surfaces import ZHIPU
 from openglm.maas.gateway.tools import question_of, with_findings
 from openglm.maas.tasks.tasks import AGENTS
@@ -68,11 +69,10 @@ class AgentHandlers:
         agent = self._platform.agents.get(asked.agent_id)
         if agent.later or asked.later:
             return await self._later(call, agent, asked)
-        turn = await begin(self._platform, call, agent, asked)
+        answer, opening = await begin(self._platform, call, agent, asked)
         if asked.stream:
-            return EventStream(turn, AgentChunks(turn.answer))
-        await turn.whole()
-        return json_response(turn.answer.body())
+            return await streamed(opening, AgentChunks(answer), among=self._platform.streams)
+        return json_response((await whole(await opening, answer)).body())
 
     async def result(self, call: Call) -> ASGIApp:
         agent_id, task_id = zhipu.decode_agent_result(call.body)
@@ -157,27 +157,20 @@ class Turn:
     """One turn under way. Iterated to its end, it is kept with its bill before anybody hears of the end: who
     goes on with the conversation at once finds it."""
 
-    answer: AgentObject
-    exchange: Exchange
-    keep: Callable[[AgentObject], Callable[[Transaction], None]] | None
+    exchange: Exchange | Loop
+    keep: Callable[[], Callable[[Transaction], None]] | None
 
     async def __aiter__(self) -> AsyncIterator[Step]:
         async for step in self.exchange:
             yield step
         if self.keep:
-            self.exchange.keep(self.keep(self.answer))
+            self.exchange.keep(self.keep())
             settling = self.exchange.close()
             if settling:
                 await settling
 
     def close(self) -> object:
         return self.exchange.close()
-
-    async def whole(self) -> None:
-        try:
-            await collect(self, self.answer)
-        finally:
-            self.close()
 
 
 async def begin(
@@ -187,20 +180,13 @@ async def begin(
     asked: AgentCall,
     *,
     also: Callable[[AgentObject], Callable[[Transaction], None]] | None = None,
-) -> Turn:
-    """Admit a turn and start its answer. `also` makes of it what else its bill's transaction writes."""
+) -> tuple[AgentObject, Coroutine[Any, Any, Turn]]:
+    """An answer that is empty yet, and what admits and starts the turn that will fill it. `also` makes of the
+    answer what else its bill's transaction writes."""
     chat = await chat_of(platform, call, agent, asked)
     asked = await in_conversation(platform, call, agent, asked)
     request = zhipu.ZhipuRequest(chat, asked.request_id, tools=agent.tools)
     chat, hits = await with_findings(platform, call, request)
-    exchange = await open_exchange(
-        platform,
-        call,
-        chat,
-        client_request_id=asked.request_id,
-        affinity=asked.conversation_id,
-        judged=True,
-    )
     answer = AgentObject(
         agent.id,
         conversation_id=asked.conversation_id,
@@ -209,7 +195,7 @@ async def begin(
         hits=hits,
     )
 
-    def keep(answer: AgentObject) -> Callable[[Transaction], None]:
+    def keep() -> Callable[[Transaction], None]:
         works = [also(answer)] if also else []
         if asked.conversation_id:
             said = (zhipu.encode_turn(asked.messages), answer.messages, answer.text)
@@ -221,4 +207,16 @@ async def begin(
 
         return write
 
-    return Turn(answer, exchange, keep if also or asked.conversation_id else None)
+    async def opened() -> Turn:
+        exchange = await open_answer(
+            platform,
+            call,
+            chat,
+            agent.tools.mcp,
+            client_request_id=asked.request_id,
+            affinity=asked.conversation_id,
+            judged=True,
+        )
+        return Turn(exchange, keep if also or asked.conversation_id else None)
+
+    return answer, opened()

@@ -82,6 +82,25 @@ class Exchange:
         """Write this in the transaction of the bill, so that neither is there without the other."""
         self._also = also
 
+    @property
+    def usage(self) -> Usage:
+        """What is known of it so far; once the bill is written, what it says."""
+        return self._usage or Usage()
+
+    @property
+    def hold(self) -> Hold:
+        return self._hold
+
+    async def put_off(self) -> tuple[Usage, bool]:
+        """Let go of a whole answer and leave its hold open, to be settled together with others: the usage,
+        and whether it is estimated."""
+        self._closed = True
+        self._usage, estimated = await self._ended()
+        self._platform.metrics.answered(
+            self._call.surface.name, self._request.model, self._whole, self._first_token_ms
+        )
+        return self.usage, estimated
+
     def close(self) -> asyncio.Task[None] | None:
         """Let go of the answer, whole or not. Returns at once; the bill is written behind it, by a task."""
         if self._closed:
@@ -120,10 +139,7 @@ class Exchange:
         """Stop what still runs, learn the last usage, settle: in this order, always."""
         billing = self._platform.billing
         try:
-            await self._answer.leave()
-            usage, estimated = self._answer.usage, False
-            if usage is None and self._produced:
-                usage, estimated = await self._estimate(), True
+            usage, estimated = await self._ended()
             self._usage = usage
             if usage is None or not (self._whole or self._produced or usage.completion_tokens):
                 await billing.void(self._hold)
@@ -147,6 +163,14 @@ class Exchange:
             )
             if self._slot:
                 self._slot.leave(self._usage.total_tokens if self._usage else 0)
+
+    async def _ended(self) -> tuple[Usage | None, bool]:
+        """The last usage once the upstream has been left, and whether it is estimated."""
+        await self._answer.leave()
+        usage = self._answer.usage
+        if usage is None and self._produced:
+            return await self._estimate(), True
+        return usage, False
 
     async def _estimate(self) -> Usage:
         """An upstream that told no usage: count with the model's own tokenizer, reasoning included."""

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from openglm.asgi.events import Answer
 from openglm.dialects.wire import AnswerObject
 from openglm.errors import EngineFailure, InvalidRequest, Overloaded, PaymentRequired
 from openglm.maas.gateway.call import Call
@@ -44,12 +45,13 @@ async def open_exchange(
     client_request_id: str | None = None,
     affinity: str | None = None,
     judged: bool = False,
+    admitted: bool = False,
 ) -> Exchange:
     """Admit a request and start its answer; raises what refuses it, charged with nothing.
 
     `client_request_id`: the caller's own name for it, of which no two may run or have been answered;
     `affinity`: what it calls its conversation, so that cached prefixes are met again; `judged`: it has
-    passed the moderation hook already.
+    passed the moderation hook already; `admitted`: a slot of the limits is held for it.
     """
     request = known(platform, call, request)
     if not judged:
@@ -59,7 +61,8 @@ async def open_exchange(
     covered = min(request.sampling.max_tokens or HELD_OUTPUT, HELD_OUTPUT) * answers
     kind = "chat" if isinstance(request, ChatRequest) else "completion"
     # A batch waits in the model's own queue instead.
-    slot = None if call.batch else entered(platform, call, request.model, prompt + covered)
+    admitted = admitted or call.batch
+    slot = None if admitted else entered(platform, call, request.model, prompt + covered)
     try:
         hold = await held(
             platform, call, request, kind=kind, prompt=prompt, output=covered, name=client_request_id
@@ -136,7 +139,7 @@ async def embed(
     return await asyncio.shield(platform.go_on(work()))
 
 
-async def whole(exchange: Exchange, into: AnswerObject) -> AnswerObject:
+async def whole(exchange: Answer, into: AnswerObject) -> AnswerObject:
     """Collect an answer to its end and let go of it. One that breaks off is raised."""
     try:
         return await collect(exchange, into)

@@ -173,6 +173,6 @@ def _ask(call: Call, request: ImageRequest, prompt: int, name: str | None) -> As
         prompt_tokens=prompt,
         output_tokens=request.n * OUTPUT_TOKENS,
         images=request.n,
-        client_request_id=call.errand or name or call.header("idempotency-key"),
+        client_request_id=call.name(name),
         endpoint=call.scope["path"],
     )

@@ -21,6 +21,7 @@ from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.endpoint import Endpoint, error_response, json_response, wrapped
 from openglm.maas.gateway.exchange import Exchange
 from openglm.maas.gateway.generation import known, open_exchange, whole
+from openglm.maas.gateway.loop import Loop, open_answer
 from openglm.maas.gateway.retold import Watched, retold
 from openglm.maas.gateway.surfaces import OPENAI
 from openglm.maas.ids import new_id
@@ -91,7 +92,7 @@ class ResponsesHandlers:
         if request.background:
             return await self._begin(call, request, chat)
         headers = _left_out(request)
-        opening = open_exchange(platform, call, chat, affinity=request.cache_key)
+        opening = open_answer(platform, call, chat, request.offer.servers, affinity=request.cache_key)
         if chat.stream:
             events = ResponseEvents(ResponseObject(request, lambda text: self._seal(org_id, text)))
             stream = await streamed(opening, events, among=platform.streams, headers=headers)
@@ -178,7 +179,7 @@ class ResponsesHandlers:
     async def _begin(self, call: Call, request: ResponsesRequest, chat: ChatRequest) -> ASGIApp:
         """Admit it now, answer it behind the client's back, who may listen."""
         platform, org_id = self._platform, call.caller.org_id
-        exchange = await open_exchange(platform, call, chat, affinity=request.cache_key)
+        exchange = await open_answer(platform, call, chat, request.offer.servers, affinity=request.cache_key)
         answer = ResponseObject(request, lambda text: self._seal(org_id, text))
         try:
             await platform.responses.save(org_id, answer.body(), request.items, request.previous)
@@ -191,7 +192,7 @@ class ResponsesHandlers:
             return self._told(org_id, answer.id, headers=_left_out(request))
         return json_response(answer.body(), headers=_left_out(request))
 
-    async def _work(self, org_id: str, exchange: Exchange, answer: ResponseObject) -> None:
+    async def _work(self, org_id: str, exchange: Exchange | Loop, answer: ResponseObject) -> None:
         status, line, events = None, self._lines[answer.id], ResponseEvents(answer)
         try:
             async for choice, step in exchange:

@@ -23,15 +23,18 @@ from openglm.errors import (
 )
 from openglm.maas.gateway.agents import begin
 from openglm.maas.gateway.call import Call
-from openglm.maas.gateway.generation import collect, embed, open_exchange
+from openglm.maas.gateway.generation import collect, embed, open_exchange, whole
 from openglm.maas.gateway.images import Drawn, draw
+from openglm.maas.gateway.loop import open_answer
 from openglm.maas.gateway.surfaces import OPENAI, ZHIPU
 from openglm.maas.gateway.tools import with_findings
 from openglm.maas.ids import new_id
-from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest
+from openglm.messages import EmbeddingRequest
 
 if TYPE_CHECKING:
     from openglm.maas.database import Transaction
+    from openglm.maas.gateway.exchange import Exchange
+    from openglm.maas.gateway.loop import Loop
     from openglm.maas.identity import Caller
     from openglm.maas.platform import Platform
 
@@ -94,9 +97,8 @@ class Errands:
         if call.surface is OPENAI:
             chat = openai.decode_chat(call.body)
             logprobs = chat.sampling.logprobs is not None
-            return await self._answer(
-                call, chat, openai.ChatObject(chat.model, chat.n, logprobs=logprobs), keep
-            )
+            exchange = await open_exchange(self._platform, call, chat)
+            return await _kept(exchange, openai.ChatObject(chat.model, chat.n, logprobs=logprobs), keep)
         request = zhipu.decode_chat(call.body)
         chat, hits = await with_findings(self._platform, call, request)
         search = request.tools.web_search
@@ -106,34 +108,16 @@ class Errands:
             request_id=request.request_id or call.errand,
             web_search=hits if search and search.show_results else (),
         )
-        return await self._answer(call, chat, answer, keep, judged=True)
+        return await _kept(
+            await open_answer(self._platform, call, chat, request.tools.mcp, judged=True), answer, keep
+        )
 
     async def _completion(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
         request = openai.decode_completion(call.body)
         count = request.n * len(request.prompts)
         logprobs = request.sampling.logprobs is not None
-        answer = openai.CompletionObject(request.model, count, logprobs=logprobs)
-        return await self._answer(call, request, answer, keep)
-
-    async def _answer(
-        self,
-        call: Call,
-        request: ChatRequest | CompletionRequest,
-        into: AnswerObject,
-        keep: Callable[[Transaction, bytes], None],
-        *,
-        judged: bool = False,
-    ) -> bytes:
-        exchange = await open_exchange(self._platform, call, request, judged=judged)
-        try:
-            await collect(exchange, into)
-            body = msgspec.json.encode(into.body())
-            exchange.keep(lambda transaction: keep(transaction, body))
-        finally:
-            settling = exchange.close()
-            if settling:
-                await settling
-        return body
+        exchange = await open_exchange(self._platform, call, request)
+        return await _kept(exchange, openai.CompletionObject(request.model, count, logprobs=logprobs), keep)
 
     async def _embedding(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
         if call.surface is OPENAI:
@@ -174,9 +158,22 @@ class Errands:
             body = msgspec.json.encode(answer.body())
             return lambda transaction: keep(transaction, body)
 
-        turn = await begin(self._platform, call, agent, asked, also=also)
-        await turn.whole()
-        return msgspec.json.encode(turn.answer.body())
+        answer, opening = await begin(self._platform, call, agent, asked, also=also)
+        return msgspec.json.encode((await whole(await opening, answer)).body())
+
+
+async def _kept(
+    exchange: Exchange | Loop, into: AnswerObject, keep: Callable[[Transaction, bytes], None]
+) -> bytes:
+    try:
+        await collect(exchange, into)
+        body = msgspec.json.encode(into.body())
+        exchange.keep(lambda transaction: keep(transaction, body))
+    finally:
+        settling = exchange.close()
+        if settling:
+            await settling
+    return body
 
 
 class Vectors:

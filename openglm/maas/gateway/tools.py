@@ -35,11 +35,6 @@ async def with_findings(
     """The chat with what its tools found, and a search's hits as they go out. What the caller sent has passed
     the moderation hook then; findings are not judged."""
     chat, tools = request.chat, request.tools
-    if tools.mcp:
-        raise NotOffered(
-            "tools of type mcp are not worked by this platform",
-            hint="call the MCP server in your client and pass its tools as functions",
-        )
     search, retrieval = tools.web_search, tools.retrieval
     if retrieval:
         call.caller.may_call("knowledge")
@@ -114,7 +109,7 @@ async def _searched(
 async def _retrieved(platform: Platform, call: Call, chat: ChatRequest, wanted: Retrieval) -> ChatRequest:
     """The spans that answer the question, in the caller's template, which may take the question's place."""
     asked = question_of(chat)
-    found = await platform.knowledge.retrieve(call.caller, Question(asked[:1000]), [wanted.knowledge_id])
+    found = await platform.knowledge.retrieve(call.caller, Question(asked[:1000]), list(wanted.knowledge_ids))
     text = _cut([f"[{number}] {one.document}\n{one.text}" for number, one in enumerate(found, 1)])
     told = wanted.prompt_template
     if told is None:

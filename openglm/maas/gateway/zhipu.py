@@ -13,7 +13,8 @@ from openglm.asgi.events import streamed
 from openglm.dialects import zhipu
 from openglm.maas.gateway.call import Call, Surface
 from openglm.maas.gateway.endpoint import Endpoint, json_response, wrapped
-from openglm.maas.gateway.generation import embed, known, open_exchange, whole
+from openglm.maas.gateway.generation import embed, known, whole
+from openglm.maas.gateway.loop import open_answer
 from openglm.maas.gateway.surfaces import CODING, ZHIPU
 from openglm.maas.gateway.tools import with_findings
 
@@ -50,7 +51,14 @@ class ZhipuHandlers:
         request = zhipu.decode_chat(call.body, coding=call.plan)
         platform = self._platform
         chat, hits = await with_findings(platform, call, request)
-        opening = open_exchange(platform, call, chat, client_request_id=request.request_id, judged=True)
+        opening = open_answer(
+            platform,
+            call,
+            chat,
+            request.tools.mcp,
+            client_request_id=request.request_id,
+            judged=True,
+        )
         search = request.tools.web_search
         shown = hits if search and search.show_results else ()
         if chat.stream:

@@ -142,6 +142,28 @@ class Billing:
         ending = Ending("settled", status, estimated, ttft_ms, duration_ms)
         return await self._close(hold, checked_usage(usage), ending, also)
 
+    def settling(
+        self, hold: Hold, usage: Usage, *, estimated: bool, receipts: list[Receipt]
+    ) -> Callable[[Transaction], None]:
+        """What settles a hold within another's transaction, for answers of several turns that are paid for
+        together or not at all. The receipt is put into `receipts`."""
+        ending, now = Ending("settled", "ok", estimated), self._clock()
+
+        def close(tx: Transaction) -> None:
+            receipt = close_hold(
+                tx,
+                hold.id,
+                hold.org_id,
+                checked_usage(usage),
+                ending,
+                prices=self._prices,
+                plans=self._plans,
+                now=now,
+            )
+            receipts[:] = [*(one for one in receipts if one.request_id != hold.id), receipt]
+
+        return close
+
     async def void(self, hold: Hold) -> None:
         """Nothing was produced: nothing is charged, and the client may send its request_id again."""
         await self._close(hold, None, Ending("voided", "void"))

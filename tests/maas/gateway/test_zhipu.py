@@ -145,8 +145,6 @@ def test_what_is_not_offered_says_so_with_its_code(house: House):
         assert answer.json()["error"]["code"] == "1222", path
     assert house.post("/v1/images/edits", {}).json()["error"]["code"] == "not_offered"
     assert httpx.post(f"{house.url}/api/paas/v4/videos/generations").status_code == 401
-    mcp = {"type": "mcp", "mcp": {"server_label": "a", "server_url": "https://a.example"}}
-    assert house.post(CHAT, chat(text="hi", tools=[mcp])).json()["error"]["code"] == "1222"
     kept = house.post("/api/llm-application/open/nothing", {"name": "a"})
     assert (kept.status_code, kept.json()["code"], kept.headers["x-openglm-error"]) == (200, 1222, "1222")
     assert house.post("/api/paas/v4/nothing", {}).json()["error"]["code"] == "1222"

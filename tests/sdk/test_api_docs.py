@@ -85,7 +85,7 @@ def told_routes() -> set[tuple[str, str]]:
             told |= {
                 (method, base + path)
                 for base, method, path in itertools.product(
-                    bases, re.findall(r"`(\w+)`", methods), re.findall(r"`(/[^`]*)`", paths)
+                    bases, re.findall(r"`(\w+)`", methods), re.findall(r"`(/[^`]*)`", paths) or [""]
                 )
             }
     return told

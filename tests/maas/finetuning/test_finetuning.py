@@ -533,7 +533,10 @@ def test_a_deleted_model_takes_its_files_along_and_its_deleted_job_everything(be
         assert not bench.models.knows(model.name)
         assert bench.rows("SELECT * FROM fine_tuning_job") == []
         assert bench.rows("SELECT * FROM fine_tuning_event") == []
-        deeds = [row["action"] for row in bench.rows("SELECT action FROM audit_log ORDER BY at")]
+        deeds = [
+            row["action"]
+            for row in bench.rows("SELECT action FROM audit_log WHERE action LIKE 'finetuning.%' ORDER BY at")
+        ]
         assert deeds == ["finetuning.create", "finetuning.delete", "finetuning.delete_model"]
 
     asyncio.run(go())

@@ -151,6 +151,9 @@ class RateLimited(OpenGLMError):
         self.retry_after_s = retry_after_s
 
 
+LATER = "try again later"  # agents look for these words where a dialect's codes tell them nothing
+
+
 class UpstreamFailure(OpenGLMError):
     """The model's server could not be reached, or answered with what is no answer. Nothing is charged."""
 

@@ -172,3 +172,31 @@ def test_opencode_waits_for_a_used_up_plan_without_asking_again(
 
 def refusals(house: House) -> list[dict]:
     return house.rows("SELECT * FROM request_log WHERE status IN (402, 429)")
+
+
+@every_agent
+def test_an_answer_that_breaks_off_is_asked_for_again(
+    agent: Agent, house: House, desk: Desk, wait_until: Callable
+):
+    desk.settle(agent, house)
+    if agent.dialect == "coding":
+        subscribe(house, PLAN)
+    play = Play([Turn("Hm.", "All is done.")])
+    broken: list[dict] = []
+
+    def breaks_once(body: dict) -> dict:
+        if body.get("tools") and not broken:
+            broken.append(body)
+            return {**play(body), "dies": 2}
+        return play(body)
+
+    house.upstream.plays = breaks_once
+    status, output = desk.run(agent.asked("hello"))
+    assert status == 0, output
+    assert "All is done." in output
+    house.settled(wait_until)
+    rows = {row["request_id"]: row for row in house.usage()}
+    assert [row["status"] for row in rows.values()].count("partial") == 1
+    assert {name: _output(row) for name, row in rows.items()} == {
+        name: count["completion"] for name, count in house.upstream.billed.items()
+    }

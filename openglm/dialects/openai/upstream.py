@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from openglm.errors import (
+    LATER,
     InvalidRequest,
     ModelNotFound,
     OpenGLMError,
@@ -152,7 +153,9 @@ class UpstreamEvents:
         steps: Steps = []
         self._read(self._lines.rest(), steps)
         if not self.finished:
-            raise UpstreamFailure("the model's server closed the connection in the middle of the answer")
+            raise UpstreamFailure(
+                "the model's server closed the connection in the middle of the answer", hint=LATER
+            )
         return steps
 
     def _read(self, line: bytes, steps: Steps) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from openglm.dialects.openai.upstream import UpstreamEvents
-from openglm.errors import OpenGLMError, UpstreamFailure
+from openglm.errors import LATER, OpenGLMError, UpstreamFailure
 from openglm.maas.upstreams.channel import Channel
 from openglm.messages import Event, Usage
 
@@ -105,7 +105,7 @@ class UpstreamAnswer:
         try:
             data = await self._response.content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise UpstreamFailure("the connection to the model's server was lost") from error
+            raise UpstreamFailure("the connection to the model's server was lost", hint=LATER) from error
         if data:
             self._steps.extend(self._events.feed(data))
         else:

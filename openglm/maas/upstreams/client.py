@@ -19,7 +19,7 @@ import msgspec
 from openglm.dialects.openai.bodies import chat_body, completion_body, embedding_body, tokenize_body
 from openglm.dialects.openai.images import ImageAnswer, Picture, decode_image_answer, image_body
 from openglm.dialects.openai.upstream import decode_count, decode_embeddings, decode_upstream_error
-from openglm.errors import InvalidRequest, OpenGLMError, UpstreamFailure
+from openglm.errors import LATER, InvalidRequest, OpenGLMError, UpstreamFailure
 from openglm.maas.upstreams.answer import LEAVE_S, Abandoned, UpstreamAnswer
 from openglm.maas.upstreams.channel import Channel
 from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest, ImageRequest
@@ -165,7 +165,7 @@ class Client:
                 channel.url(path), data=body, headers=headers, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise UpstreamFailure("the model's server cannot be reached") from error
+            raise UpstreamFailure("the model's server cannot be reached", hint=LATER) from error
         if response.status == 200:
             return response
         try:
@@ -201,7 +201,7 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
             if len(data) > most:
                 raise UpstreamFailure(f"the model's server sent more than {most} bytes")
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise UpstreamFailure("the model's server broke off its answer") from error
+        raise UpstreamFailure("the model's server broke off its answer", hint=LATER) from error
     finally:
         response.release()
     return bytes(data)

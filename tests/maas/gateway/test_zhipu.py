@@ -109,6 +109,15 @@ def test_a_search_tells_the_model_what_it_found_and_costs_a_call(house: House, w
     assert {row["model"]: row["cost_nano"] for row in house.usage()}["search_std"] == 10_000_000
 
 
+def test_an_answer_that_breaks_off_says_that_trying_again_helps(house: House):
+    broken = house.post(CHAT, chat(stream=True, script={"dies": 2, "tokens": 5})).text
+    assert '"code":"1234"' in broken
+    assert "try again later" in broken
+    unseen = house.post(CHAT, chat(script={"dies": 0})).json()["error"]
+    assert unseen["code"] == "1234"
+    assert "try again later" in unseen["message"]
+
+
 def test_the_search_tools_answer_by_themselves(house: House):
     house.platform._index._add([Document("https://a.example/glm", "About GLM", "GLM fills in blanks.")])
     for name in ("search_std", "web-search-pro", "reader"):

@@ -173,11 +173,19 @@ class FakeUpstream:
                 "completion_tokens_details": {"reasoning_tokens": min(count, reasoning)},
             }
 
+        held = bytearray()
+
+        async def write(data: bytes) -> None:
+            if script.get("at_once"):  # the body comes in one piece
+                held.extend(data)
+            else:
+                await response.write(data)
+
         async def send(data: dict[str, Any]) -> None:
             line = f"data: {json.dumps(data, ensure_ascii=False)}{newline}{newline}".encode()
             piece = script.get("piece") or len(line)
             for start in range(0, len(line), piece):
-                await response.write(line[start : start + piece])
+                await write(line[start : start + piece])
 
         if script.get("dies") == 0:
             request.transport.abort()
@@ -196,7 +204,7 @@ class FakeUpstream:
                 request.transport.abort()
                 return
             if script.get("garbage") == written:
-                await response.write(b"data: {nonsense\n\n")
+                await write(b"data: {nonsense\n\n")
             await asyncio.sleep(script.get("pace_s", 0))
         for index, call in enumerate(script.get("calls", ())):
             function = {"name": call["name"], "arguments": ""}
@@ -212,7 +220,8 @@ class FakeUpstream:
         if telling in ("always", "last"):
             await send({"choices": [], "usage": usage(written)})
         if not script.get("no_done"):
-            await response.write(b"data: [DONE]\n\n")
+            await write(b"data: [DONE]\n\n")
+        await response.write(bytes(held))
 
 
 def picture(number: int) -> bytes:

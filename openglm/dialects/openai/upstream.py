@@ -141,16 +141,19 @@ class UpstreamEvents:
         """Whether every choice that began has ended, or the stream said that it is over."""
         return self._over or (self._seen and not self._unfinished)
 
-    def feed(self, data: bytes) -> Steps:
-        """The steps in the next piece of the body; usage before what came with it."""
-        steps: Steps = []
+    def feed(self, data: bytes, into: Steps | None = None) -> Steps:
+        """The steps in the next piece of the body; usage before what came with it.
+
+        `into` is a list that they are added to, which also keeps those before a failure that is raised.
+        """
+        steps: Steps = [] if into is None else into
         for line in self._lines.feed(data):
             self._read(line, steps)
         return steps
 
-    def done(self) -> Steps:
+    def done(self, into: Steps | None = None) -> Steps:
         """The body has ended: the steps of a last line without its end. Raises if the answer is not whole."""
-        steps: Steps = []
+        steps: Steps = [] if into is None else into
         self._read(self._lines.rest(), steps)
         if not self.finished:
             raise UpstreamFailure(

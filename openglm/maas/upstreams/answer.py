@@ -44,6 +44,7 @@ class UpstreamAnswer:
         self._abort = abort
         self._events = UpstreamEvents()
         self._steps: deque[Step] = deque()
+        self._broken: UpstreamFailure | None = None  # what comes after the steps
         self._ended = False
         self._left = False
         self.on_leave: Callable[[], None] = lambda: None  # once, when it has been let go of
@@ -102,12 +103,21 @@ class UpstreamAnswer:
                 return
 
     async def _read(self) -> None:
+        if self._broken:
+            raise self._broken
         try:
             data = await self._response.content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UpstreamFailure("the connection to the model's server was lost", hint=LATER) from error
-        if data:
-            self._steps.extend(self._events.feed(data))
-        else:
-            self._steps.extend(self._events.done())
-            self._ended = True
+        steps: list[Step] = []
+        try:
+            if data:
+                self._events.feed(data, steps)
+            else:
+                self._events.done(steps)
+                self._ended = True
+        except UpstreamFailure as error:  # the same, however the network cuts the body
+            if not steps:
+                raise
+            self._broken = error
+        self._steps.extend(steps)

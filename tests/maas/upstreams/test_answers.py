@@ -113,6 +113,18 @@ def test_an_answer_that_breaks_off_is_a_failure_and_keeps_its_last_usage(upstrea
         run(work, upstream)
 
 
+def test_what_came_before_a_failure_is_read_although_both_came_in_one_piece(upstream):
+    async def work(client, channel):
+        answer = await client.stream(channel, ask(tokens=2, garbage=1, at_once=True), "r")
+        step = await answer.step()
+        with pytest.raises(UpstreamFailure):
+            await answer.step()
+        await answer.leave()
+        return text_of(step[1]), answer.usage
+
+    assert run(work, upstream) == ("w0 ", Usage(5, 0, 0, 1, 0))
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(400, InvalidRequest), (503, Overloaded), (500, UpstreamFailure)]
 )

@@ -47,7 +47,7 @@ class ZhipuHandlers:
         self._surface = surface
 
     async def chat(self, call: Call) -> ASGIApp:
-        request = zhipu.decode_chat(call.body, coding=call.plan)
+        request = zhipu.decode_chat(call.body, coding=self._surface is CODING)
         platform = self._platform
         chat, hits = await with_findings(platform, call, request)
         opening = open_exchange(platform, call, chat, client_request_id=request.request_id, judged=True)

@@ -30,6 +30,7 @@ _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
+    (b"x-openglm-counts-all", b"1"),  # usage in a chunk is that of all choices so far; vLLM counts each alone
 ]
 
 

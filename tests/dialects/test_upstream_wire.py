@@ -260,9 +260,58 @@ def test_a_body_that_ends_in_the_middle_of_an_answer_is_a_failure():
 
 
 def test_a_missing_done_is_no_failure_once_every_choice_has_ended():
-    reader = UpstreamEvents()
+    reader = UpstreamEvents(2)
     reader.feed(b'data: {"choices":[{"index":1,"delta":{},"finish_reason":"length"}]}\n')
     assert reader.done() == []
+
+
+def counted(index: int | None, prompt: int, completion: int, cached: int = 0) -> bytes:
+    """A chunk of one choice, or of none, with a count."""
+    choices = [] if index is None else [{"index": index, "delta": {"content": "x"}}]
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion}
+    usage["prompt_tokens_details"] = {"cached_tokens": cached}
+    return b"data: " + json.dumps({"choices": choices, "usage": usage}).encode() + b"\n"
+
+
+def test_a_server_that_counts_each_choice_alone_is_billed_for_all_of_them():
+    """As vLLM and SGLang do while they stream, and all together at the end."""
+    reader = UpstreamEvents(2)
+    for index, completion in ((0, 1), (1, 1), (0, 2), (0, 3), (1, 2)):
+        reader.feed(counted(index, 7, completion, cached=3))
+    assert reader.usage == Usage(4, 3, 0, 5)
+    reader.feed(counted(None, 7, 6, cached=3))
+    assert reader.usage == Usage(4, 3, 0, 6)
+
+
+def test_several_prompts_are_counted_once_each_and_their_answers_together():
+    reader = UpstreamEvents(2, 2)  # choices 0 and 1 of the first prompt, 2 and 3 of the second
+    for index, prompt, completion in ((0, 7, 1), (2, 30, 1), (1, 7, 4), (3, 30, 2), (0, 7, 2)):
+        reader.feed(counted(index, prompt, completion))
+    assert reader.usage == Usage(37, 0, 0, 9)
+
+
+def test_a_server_that_says_it_counts_all_choices_is_taken_at_its_word():
+    reader = UpstreamEvents(2, counts_all=True)
+    for index, completion in ((0, 1), (1, 2), (0, 3)):
+        reader.feed(counted(index, 7, completion))
+    assert reader.usage == Usage(7, 0, 0, 3)
+
+
+@pytest.mark.parametrize("index", [-1, 2, 2**40])
+def test_a_choice_that_nobody_asked_for_is_a_failure_of_the_upstream(index):
+    with pytest.raises(UpstreamFailure, match="asked for"):
+        UpstreamEvents(2).feed(counted(index, 7, 1))
+
+
+@pytest.mark.parametrize("prompt", [2**40 + 1, 2**63, -1])
+def test_a_count_that_cannot_be_is_a_failure_of_the_upstream(prompt):
+    with pytest.raises(UpstreamFailure):
+        UpstreamEvents().feed(counted(0, prompt, 1))
+    with pytest.raises(UpstreamFailure):
+        decode_count(b'{"count":%d}' % prompt)
+    body = {"data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": prompt}}
+    with pytest.raises(UpstreamFailure):
+        decode_embeddings(json.dumps(body).encode())
 
 
 @pytest.mark.parametrize(

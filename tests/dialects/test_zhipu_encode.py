@@ -195,7 +195,7 @@ def test_a_stream_and_the_whole_object_say_the_same(steps, tool_stream):
     call = [(0, [piece]) for piece in CALL]
     steps = [*steps, *call, (0, [Finish("tool_calls")]), (1, [UsageUpdate(USAGE), Finish("stop")])]
     whole, read = zhipu.ChatObject("m", 2), zhipu.ChatObject("m", 2)
-    encoder, events = zhipu.ChatChunks("m", tool_stream=tool_stream), UpstreamEvents()
+    encoder, events = zhipu.ChatChunks("m", tool_stream=tool_stream), UpstreamEvents(2, counts_all=True)
     data = b""
     for choice, added in steps:
         whole.add(choice, added)

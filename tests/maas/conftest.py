@@ -47,16 +47,21 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
+@pytest.fixture
+def postgres_url(postgres: str) -> str:
+    """The address of an empty database of one's own on the server."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return postgres.replace("/postgres?", f"/{name}?")
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty database of one's own."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'openglm.db'}"
-    server = request.getfixturevalue("postgres")
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server.replace("/postgres?", f"/{name}?")
+    return request.getfixturevalue("postgres_url")
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ class FakeUpstream:
     aborted: set[str] = field(default_factory=set)
     open: int = 0  # answers being written
     well: bool = True
+    counts: bool = True  # whether it has /tokenize
     always: dict[str, Any] = field(default_factory=dict)  # what overrides every script
     plays: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # a body -> its script
 
@@ -79,6 +80,8 @@ class FakeUpstream:
         return web.json_response({"aborted": True})
 
     async def _tokenize(self, request: web.Request) -> web.Response:
+        if not self.counts:
+            return web.json_response({"detail": "Not Found"}, status=404)
         body = await request.json()
         text = body.get("prompt") or "".join(str(turn.get("content")) for turn in body["messages"])
         return web.json_response({"count": len(text.split()), "tokens": []})
@@ -142,12 +145,38 @@ class FakeUpstream:
         await response.prepare(request)
         self.open += 1
         try:
-            await self._answer(request, response, script, request_id, chat="messages" in body)
+            if body.get("n", 1) > 1 or isinstance(body.get("prompt"), list):
+                await self._choices(response, script, request_id, body)
+            else:
+                await self._answer(request, response, script, request_id, chat="messages" in body)
         except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
             self.open -= 1
         return response
+
+    async def _choices(
+        self, response: web.StreamResponse, script: dict[str, Any], request_id: str, body: dict[str, Any]
+    ) -> None:
+        """Several choices at once, each counted for itself, as vLLM does while it streams."""
+        n, prompts = body.get("n", 1), len(body["prompt"]) if isinstance(body.get("prompt"), list) else 1
+        prompt, tokens, choices = script.get("prompt", 5), script.get("tokens", 3), n * prompts
+
+        async def send(data: dict[str, Any]) -> None:
+            await response.write(f"data: {json.dumps(data)}\n\n".encode())
+
+        for word in range(1, tokens + 1):
+            for index in range(choices):
+                begun = prompts if word > 1 else index // n + 1
+                counted = (word - 1) * choices + index + 1
+                self.billed[request_id] = {"prompt": prompt * begun, "completion": counted}
+                said = {"delta": {"content": f"w{word} "}} if "messages" in body else {"text": f"w{word} "}
+                choice = {"index": index, **said}
+                choice["finish_reason"] = "stop" if word == tokens else None
+                await send({"choices": [choice], "usage": _plain(prompt, word)})
+                await asyncio.sleep(script.get("pace_s", 0))
+        await send({"choices": [], "usage": _plain(prompt * prompts, tokens * choices)})
+        await response.write(b"data: [DONE]\n\n")
 
     async def _answer(
         self,
@@ -196,7 +225,8 @@ class FakeUpstream:
             if request_id in self.aborted:
                 break
             name = "reasoning_content" if index < reasoning else "content"
-            choice = {"index": 0, "delta": {name: word}} if chat else {"index": 0, "text": word}
+            choice = {"delta": {name: word}} if chat else {"text": word}
+            choice["index"] = script.get("place", 0)
             written = index + 1
             counted = usage(written)
             await send({"choices": [choice], **({"usage": counted} if telling == "always" else {})})
@@ -235,6 +265,10 @@ def picture(number: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", pixel) + part(b"IEND", b"")
 
 
+def _plain(prompt: int, completion: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion}
+
+
 def _script(body: dict[str, Any]) -> dict[str, Any]:
     """The last message's, or, where the last user's has `turns`, that of as many as have been answered."""
     messages = body.get("messages", [])
@@ -247,7 +281,9 @@ def _script(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(text: Any) -> dict[str, Any]:
-    if isinstance(text, list):
+    if isinstance(text, list) and isinstance(text[0], str):
+        text = text[0]
+    elif isinstance(text, list):
         text = next((part["text"] for part in text if part.get("type") == "text"), "")
     try:
         script = json.loads(text)

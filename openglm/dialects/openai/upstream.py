@@ -25,6 +25,7 @@ from openglm.errors import (
     UpstreamFailure,
 )
 from openglm.messages import (
+    MOST_TOKENS,
     Event,
     Failure,
     Finish,
@@ -47,6 +48,7 @@ _REASONS: dict[str, FinishReason] = {
     "function_call": "tool_calls",
     "abort": "abort",
 }
+COUNTS_ALL = "x-openglm-counts-all"  # a header of servers whose every count is that of all choices
 UNKNOWN_TOKEN = -1  # this wire names tokens by their text alone
 
 
@@ -127,9 +129,17 @@ class Lines:
 
 
 class UpstreamEvents:
-    """Reads one streamed answer, of chat or of completions. `usage` is the last count that came."""
+    """Reads one streamed answer, of chat or of completions. `usage` is what has been counted so far.
 
-    def __init__(self) -> None:
+    vLLM and SGLang count each choice for itself while they stream, and all of them at the end, in a chunk
+    without choices. Where several choices are asked for, the last counts of all of them are added up; a
+    server that says `counts_all` tells the whole count every time.
+    """
+
+    def __init__(self, n: int = 1, prompts: int = 1, *, counts_all: bool = False):
+        self._n = n
+        self._choices = n * prompts
+        self._counts: dict[int, Usage] | None = {} if self._choices > 1 and not counts_all else None
         self._lines = Lines()
         self._unfinished: set[int] = set()
         self._seen = False  # an answer has begun
@@ -177,10 +187,14 @@ class UpstreamEvents:
             steps.append((0, [_failure(chunk.error)]))
             return
         if chunk.usage is not None:
-            self.usage = read_usage(chunk.usage)
+            self.usage = self._count(chunk.choices, read_usage(chunk.usage))
             place = chunk.choices[0].index if chunk.choices else 0
             steps.append((place, [UsageUpdate(self.usage)]))
         for choice in chunk.choices:
+            if not 0 <= choice.index < self._choices:
+                raise UpstreamFailure(
+                    f"the model's server sent a choice {choice.index} where {self._choices} were asked for"
+                )
             self._seen = True
             events = list(_events(choice))
             if choice.finish_reason:
@@ -194,6 +208,22 @@ class UpstreamEvents:
             else:
                 steps.append((choice.index, events))
 
+    def _count(self, choices: list[_Choice], told: Usage) -> Usage:
+        """The whole count so far, after this one came with these choices."""
+        if self._counts is None or not choices:
+            return told
+        for choice in choices:
+            self._counts[choice.index] = told
+        # A prompt is read once, however many answers it has.
+        prompts = {index // self._n: usage for index, usage in sorted(self._counts.items())}
+        return Usage(
+            sum(usage.input_uncached for usage in prompts.values()),
+            sum(usage.cache_read for usage in prompts.values()),
+            sum(usage.cache_write for usage in prompts.values()),
+            sum(usage.output_text for usage in self._counts.values()),
+            sum(usage.output_reasoning for usage in self._counts.values()),
+        )
+
 
 def read_usage(usage: _Usage) -> Usage:
     """OpenAI counts cached tokens within the prompt, reasoning within the completion; we count each once."""
@@ -202,7 +232,8 @@ def read_usage(usage: _Usage) -> Usage:
     cached = (inside.cached_tokens or 0) if inside else 0
     written = (inside.cache_creation_tokens or 0) if inside else 0
     reasoning = (outside.reasoning_tokens or 0) if outside else 0
-    if not 0 <= cached + written <= prompt or not 0 <= reasoning <= completion:
+    whole = 0 <= cached + written <= prompt <= MOST_TOKENS and min(cached, written) >= 0
+    if not whole or not 0 <= reasoning <= completion <= MOST_TOKENS:
         raise UpstreamFailure("the model's server sent a usage that does not add up")
     return Usage(prompt - cached - written, cached, written, completion - reasoning, reasoning)
 
@@ -283,7 +314,7 @@ def decode_embeddings(body: bytes) -> tuple[list[array[float]], int]:
         ]
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise UpstreamFailure(f"the model's server sent no embeddings: {error}") from error
-    return vectors, answer.usage.prompt_tokens
+    return vectors, read_usage(answer.usage).prompt_tokens
 
 
 def decode_count(body: bytes) -> int:
@@ -292,7 +323,7 @@ def decode_count(body: bytes) -> int:
         count = msgspec.json.decode(body)["count"]
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
         raise UpstreamFailure("the model's server sent no token count") from error
-    if not isinstance(count, int) or count < 0:
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_TOKENS:
         raise UpstreamFailure(f"the model's server counted {count!r} tokens")
     return count
 

@@ -4,6 +4,6 @@ SQL is written once, with `:name` parameters, in the part that both understand. 
 that commits many at once; reads have connections of their own.
 """
 
-from openglm.maas.database.database import Database, Row, Transaction, open_database
+from openglm.maas.database.database import Database, DatabaseDown, Row, Transaction, open_database
 
-__all__ = ["Database", "Row", "Transaction", "open_database"]
+__all__ = ["Database", "DatabaseDown", "Row", "Transaction", "open_database"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from openglm.errors import InvalidRequest, OpenGLMError
 
@@ -21,13 +21,45 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 BUSY_TIMEOUT_MS = 10_000  # how long another process, such as `glm admin`, may hold the write lock
+ASLEEP_MS = 30_000  # after which PostgreSQL ends the transaction of a node that stopped in the middle of it
+
+# What an error says. "theirs": the statement was wrong, and only its own work fails. "again": another node's
+# transaction was in the way. "lost": the connection is of no use. "down": the database cannot do it now.
+Fault = Literal["theirs", "again", "lost", "down"]
+_SQLITE_DOWN = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+}
+# Beginnings of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
+_POSTGRES_FAULTS: tuple[tuple[str, Fault], ...] = (
+    ("40001", "again"),  # serialization failure
+    ("40P01", "again"),  # deadlock
+    ("08", "lost"),  # connection exceptions
+    ("25006", "lost"),  # read only: a standby, since the primary has moved
+    ("25P03", "lost"),  # idle in a transaction for too long
+    ("25P04", "lost"),  # in a transaction for too long
+    ("57P", "lost"),  # the server stops or starts
+    ("53", "down"),  # disk full, out of memory, too many connections
+    ("55P03", "down"),  # a lock could not be had
+    ("57014", "down"),  # cancelled by its timeout or its operator
+    ("58", "down"),  # the server's disk
+    ("XX", "down"),  # the server's own failure
+)
 
 
 class Connection(Protocol):
     """What the writer and the readers need of a driver."""
 
-    transient: tuple[type[Exception], ...]  # errors after which the same work may be tried again
-    broken: tuple[type[Exception], ...]  # errors after which the connection is of no use
+    def fault(self, error: BaseException) -> Fault: ...
 
     def run(self, sql: str, parameters: Mapping[str, Any]) -> int: ...
 
@@ -35,7 +67,7 @@ class Connection(Protocol):
 
     def many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
 
-    def begin(self, *, durable: bool) -> None: ...
+    def begin(self, *, durable: bool, locks: Sequence[int] = ()) -> None: ...
 
     def script(self, sql: str) -> None: ...
 
@@ -44,9 +76,6 @@ class Connection(Protocol):
 
 class SqliteConnection:
     """SQLite in WAL mode. A commit that need not be durable survives the process, not a power cut."""
-
-    transient: tuple[type[Exception], ...] = ()
-    broken: tuple[type[Exception], ...] = ()
 
     def __init__(self, path: Path, *, read_only: bool = False):
         try:
@@ -69,6 +98,10 @@ class SqliteConnection:
         self._connection.row_factory = sqlite3.Row
         self._durable = False
 
+    def fault(self, error: BaseException) -> Fault:
+        code = getattr(error, "sqlite_errorcode", 0) if isinstance(error, sqlite3.Error) else 0
+        return "down" if code & 0xFF in _SQLITE_DOWN else "theirs"
+
     def run(self, sql: str, parameters: Mapping[str, Any]) -> int:
         return self._connection.execute(sql, parameters).rowcount
 
@@ -78,7 +111,7 @@ class SqliteConnection:
     def many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
         self._connection.executemany(sql, rows)
 
-    def begin(self, *, durable: bool) -> None:
+    def begin(self, *, durable: bool, locks: Sequence[int] = ()) -> None:
         if durable != self._durable:
             self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._durable = durable
@@ -99,11 +132,6 @@ class PostgresConnection:
         import psycopg
         from psycopg.rows import dict_row
 
-        self.transient: tuple[type[Exception], ...] = (
-            psycopg.errors.DeadlockDetected,
-            psycopg.errors.SerializationFailure,
-        )
-        self.broken: tuple[type[Exception], ...] = (psycopg.OperationalError,)
         try:
             self._connection: psycopg.Connection[dict[str, Any]] = psycopg.connect(
                 url, autocommit=True, row_factory=dict_row
@@ -113,6 +141,19 @@ class PostgresConnection:
                 f"cannot reach the database: {str(error).splitlines()[0]}",
                 hint="check the address, the password, and that the server runs",
             ) from error
+
+    def fault(self, error: BaseException) -> Fault:
+        import psycopg
+
+        if not isinstance(error, psycopg.Error):
+            return "theirs"
+        if error.sqlstate is None:  # the driver's own: the server has gone, or the call was wrong
+            return (
+                "lost" if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else "theirs"
+            )
+        return next(
+            (fault for start, fault in _POSTGRES_FAULTS if error.sqlstate.startswith(start)), "theirs"
+        )
 
     def run(self, sql: str, parameters: Mapping[str, Any]) -> int:
         with _text_is_kept():
@@ -126,10 +167,16 @@ class PostgresConnection:
         with _text_is_kept(), self._connection.cursor() as cursor:
             cursor.executemany(percent(sql), rows)
 
-    def begin(self, *, durable: bool) -> None:
-        self._connection.execute("BEGIN")
+    def begin(self, *, durable: bool, locks: Sequence[int] = ()) -> None:
+        """`locks` are had in their order before anything else, so that nodes do not wait in a ring."""
+        said = ["BEGIN", f"SET LOCAL idle_in_transaction_session_timeout = {ASLEEP_MS}"]
         if not durable:
-            self._connection.execute("SET LOCAL synchronous_commit = off")
+            said.append("SET LOCAL synchronous_commit = off")
+        if locks:
+            said.append(
+                f"SELECT pg_advisory_xact_lock(key) FROM unnest(ARRAY{sorted(locks)}::bigint[]) AS key"
+            )
+        self._connection.execute("; ".join(said), prepare=False)
 
     def script(self, sql: str) -> None:
         for statement in statements(sql):

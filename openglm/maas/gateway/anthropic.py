@@ -1,13 +1,10 @@
 """Anthropic's routes: messages, token counts, models, and the address that agents knock at first.
 
-Agents of the coding plan come this way, and so do users without a plan. So who pays is decided once for each
-request, before its hold: a running subscription that includes the model, else the wallet. A subscription that
-is used up waits for its reset; it never spends the wallet.
+Agents of the coding plan come this way, and so do users without a plan.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
 
     from openglm.maas.platform import Platform
 
-SURFACE = Surface("anthropic", anthropic.encode_error)
+SURFACE = Surface("anthropic", anthropic.encode_error, payer="either")
 BASES = ("/api/anthropic/v1", "/v1")  # clients put /v1 behind the address that they are given
 
 
@@ -72,7 +69,7 @@ class AnthropicHandlers:
 
     async def messages(self, call: Call) -> ASGIApp:
         chat = anthropic.decode_messages(call.body, self._key).chat
-        platform, call = self._platform, await self._with_payer(call, chat.model)
+        platform = self._platform
         if chat.stream:
             chunks = anthropic.MessageChunks(chat.model, self._key, request_id=call.request_id)
             return await streamed(open_exchange(platform, call, chat), chunks, among=platform.streams)
@@ -98,12 +95,6 @@ class AnthropicHandlers:
         if name not in self._platform.models_of(caller):
             raise ModelNotFound(f"there is no model {name[:80]!r}", param="model", code="model_not_found")
         return json_response(anthropic.encode_model(name, self._platform.models.created_at(name)))
-
-    async def _with_payer(self, call: Call, model: str) -> Call:
-        caller, models = call.caller, self._platform.models
-        target = models.target(model)
-        weighed = models.base_of(target) or target
-        return replace(call, plan=await self._platform.plans.covers(caller.org_id, caller.user_id, weighed))
 
 
 async def _here(request: Request) -> Response:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from openglm.dialects.wire import WireError
+from openglm.errors import InvalidRequest
 from openglm.maas import door
 
 if TYPE_CHECKING:
@@ -15,13 +17,16 @@ if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
 
 
+_KEY = re.compile(r"[\x21-\x7e]{1,128}")
+
+
 @dataclass(frozen=True, slots=True)
 class Surface:
     """A family of routes that speaks one dialect."""
 
     name: str  # as usage rows spell it
     encode_error: Callable[[Exception, str], WireError]  # the error and the request's id
-    plan: bool = False  # charged to the subscription, never to the wallet
+    payer: Literal["wallet", "plan", "either"] = "wallet"  # see gateway/payer.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,6 @@ class Call:
     surface: Surface
     request_id: str  # ours, unique: the key of the hold
     received_ms: int
-    plan: bool = False  # charged to the subscription, never to the wallet
     batch: bool = False  # a row of a batch: at half price, and outside the limits of live requests
     errand: str | None = None  # the id of the row or task that this is one try at
 
@@ -41,7 +45,15 @@ class Call:
 
     def name(self, client_request_id: str | None) -> str | None:
         """Of which no two may run or have been answered: the errand's id, or what the client calls it."""
-        return self.errand or client_request_id or self.header("idempotency-key")
+        if self.errand or client_request_id:
+            return self.errand or client_request_id
+        key = self.header("idempotency-key")
+        if key is not None and not _KEY.fullmatch(key):
+            raise InvalidRequest(
+                f"idempotency-key must be 1 to 128 printable ASCII characters, got {ascii(key)[:60]}",
+                param="idempotency-key",
+            )
+        return key
 
     @property
     def affinity(self) -> str | None:

@@ -51,9 +51,7 @@ class Endpoint:
             platform.check_open()
             caller = await door.admit(platform, scope, self._scope_word)
             body = await read_body(scope, receive, MAX_BODY)
-            call = Call(
-                scope, body, caller, self._surface, request_id, platform.clock(), plan=self._surface.plan
-            )
+            call = Call(scope, body, caller, self._surface, request_id, platform.clock())
             recording = platform.request_log.record(call)
             if recording is None:
                 await until_gone(receive, self._answer(call, receive, sending))

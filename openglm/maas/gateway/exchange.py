@@ -12,7 +12,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from openglm.maas.gateway.prompts import count
+from openglm.errors import OpenGLMError
+from openglm.maas.gateway.prompts import answers, count, prompt_guess, text_guess
 from openglm.messages import (
     ChatRequest,
     CompletionRequest,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from openglm.maas.database import Transaction
     from openglm.maas.gateway.call import Call
     from openglm.maas.limits import Slot
-    from openglm.maas.money import Hold
+    from openglm.maas.money import Bill
     from openglm.maas.platform import Platform
     from openglm.maas.upstreams import UpstreamAnswer
 
@@ -51,7 +52,7 @@ class Exchange:
         request: ChatRequest | CompletionRequest,
         *,
         slot: Slot | None,
-        hold: Hold,
+        bill: Bill,
         answer: UpstreamAnswer,
         covered: int,
     ):
@@ -59,9 +60,11 @@ class Exchange:
         self._call = call
         self._request = request
         self._slot = slot
-        self._hold = hold
+        self._bill = bill
         self._answer = answer
         self._covered = covered  # output tokens that the hold pays for
+        # That the answer may have at all, if the caller said so
+        self._most = request.sampling.max_tokens and request.sampling.max_tokens * answers(request)
         self._text: list[str] = []  # of an answer whose upstream has told no usage yet
         self._produced = False
         self._closed = False
@@ -74,7 +77,7 @@ class Exchange:
         while step := await self._answer.step():
             self._meter(step[1])
             if self._usage and self._usage.completion_tokens > self._covered - MARGIN:
-                await self._grow()
+                await self._grow(self._usage)
             yield step
         self._whole = True
 
@@ -88,14 +91,15 @@ class Exchange:
         return self._usage or Usage()
 
     @property
-    def hold(self) -> Hold:
-        return self._hold
+    def bill(self) -> Bill:
+        return self._bill
 
     async def put_off(self) -> tuple[Usage, bool]:
-        """Let go of a whole answer and leave its hold open, to be settled together with others: the usage,
+        """Let go of a whole answer and leave its bill open, to be settled together with others: the usage,
         and whether it is estimated."""
         self._closed = True
-        self._usage, estimated = await self._ended()
+        await self._answer.leave()
+        self._usage, estimated = await self._measured()
         self._platform.metrics.answered(
             self._call.surface.name, self._request.model, self._whole, self._first_token_ms
         )
@@ -115,7 +119,7 @@ class Exchange:
                 self._text.clear()
                 # A try that dies unseen is made again: nobody pays for the first.
                 if self._call.errand is None:
-                    self._platform.billing.checkpoint(self._hold.id, event.usage)
+                    self._bill.checkpoint(event.usage)
             elif isinstance(event, TextDelta | ReasoningDelta):
                 self._note(event.text)
             elif isinstance(event, ToolCallDelta):
@@ -130,43 +134,56 @@ class Exchange:
         if self._usage is None:
             self._text.append(text)
 
-    async def _grow(self) -> None:
-        assert self._usage is not None
-        self._hold = await self._platform.billing.extend(self._hold, self._usage, HELD_OUTPUT)
-        self._covered = self._usage.completion_tokens + HELD_OUTPUT
+    async def _grow(self, usage: Usage) -> None:
+        used = usage.completion_tokens
+        wanted = used + HELD_OUTPUT
+        if (
+            self._most and used <= self._most
+        ):  # a server that writes more than it was asked for goes on holding
+            wanted = min(wanted, self._most)
+        if wanted > self._covered:
+            await self._bill.cover(usage, wanted - used)
+            self._covered = wanted
 
     async def _finish(self) -> None:
         """Stop what still runs, learn the last usage, settle: in this order, always."""
-        billing = self._platform.billing
+        call, model = self._call, self._request.model
         try:
-            usage, estimated = await self._ended()
-            self._usage = usage
-            if usage is None or not (self._whole or self._produced or usage.completion_tokens):
-                await billing.void(self._hold)
-                return
-            receipt = await billing.settle(
-                self._hold,
-                usage,
-                status="ok" if self._whole else "partial",
-                estimated=estimated,
-                ttft_ms=self._first_token_ms,
-                duration_ms=self._platform.clock() - self._call.received_ms,
-                also=self._also,
-            )
-            self._platform.metrics.settled(self._request.model, receipt)
+            async with self._bill as bill:
+                try:
+                    await self._answer.leave()
+                finally:
+                    await self._note_usage(bill)
+            if bill.receipt:
+                self._platform.metrics.settled(model, bill.receipt)
         except Exception as error:
-            # The hold stays open and its checkpoint stands: the reaper settles it.
-            logger.error("request %s is not settled yet", self._call.request_id, exc_info=error)
+            logger.error("request %s is not settled", call.request_id, exc_info=error)
+            if call.errand is not None:  # what is not paid for must not be delivered
+                raise
         finally:
-            self._platform.metrics.answered(
-                self._call.surface.name, self._request.model, self._whole, self._first_token_ms
-            )
+            self._platform.metrics.answered(call.surface.name, model, self._whole, self._first_token_ms)
             if self._slot:
                 self._slot.leave(self._usage.total_tokens if self._usage else 0)
 
-    async def _ended(self) -> tuple[Usage | None, bool]:
-        """The last usage once the upstream has been left, and whether it is estimated."""
-        await self._answer.leave()
+    async def _note_usage(self, bill: Bill) -> None:
+        """What there is to pay for: nothing, if nothing came or if the try will be made again."""
+        usage, estimated = await self._measured()
+        self._usage = usage
+        if usage is None or not (self._whole or self._produced or usage.completion_tokens):
+            return
+        if self._call.errand is not None and not self._whole:
+            return
+        bill.used(
+            usage,
+            status="ok" if self._whole else "partial",
+            estimated=estimated,
+            ttft_ms=self._first_token_ms,
+            duration_ms=self._platform.clock() - self._call.received_ms,
+            also=self._also,
+        )
+
+    async def _measured(self) -> tuple[Usage | None, bool]:
+        """The last usage of an upstream that has been left, and whether it is estimated."""
         usage = self._answer.usage
         if usage is None and self._produced:
             return await self._estimate(), True
@@ -174,8 +191,11 @@ class Exchange:
 
     async def _estimate(self) -> Usage:
         """An upstream that told no usage: count with the model's own tokenizer, reasoning included."""
-        platform, request = self._platform, self._request
-        prompt = await count(platform, self._call, request)
-        text = "".join(self._text)
-        answer = await platform.router.count_tokens(text, request.model, request_id=self._call.request_id)
+        platform, request, text = self._platform, self._request, "".join(self._text)
+        try:
+            prompt = await count(platform, self._call, request)
+            answer = await platform.router.count_tokens(text, request.model, request_id=self._call.request_id)
+        except OpenGLMError as error:
+            logger.warning("request %s is billed by its length: %s", self._call.request_id, error.message)
+            prompt, answer = prompt_guess(request), text_guess(text)
         return Usage(input_uncached=prompt, output_text=answer)

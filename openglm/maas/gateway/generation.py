@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from openglm.asgi.events import Answer
 from openglm.dialects.wire import AnswerObject
-from openglm.errors import EngineFailure, InvalidRequest, Overloaded, PaymentRequired
+from openglm.errors import EngineFailure, InvalidRequest, ModelNotFound, Overloaded
+from openglm.maas.gateway.admission import Admission
 from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.exchange import HELD_OUTPUT, Exchange, Step
-from openglm.maas.gateway.prompts import Request, count, prompt_bound
+from openglm.maas.gateway.prompts import answers
 from openglm.maas.gateway.tools import check_input
-from openglm.maas.money import Ask, Hold
+from openglm.maas.models import NAME
 from openglm.maas.upstreams.answer import Abandoned
 from openglm.messages import (
     ChatRequest,
@@ -31,7 +32,6 @@ from openglm.messages import (
 
 if TYPE_CHECKING:
     from openglm.maas.database import Transaction
-    from openglm.maas.limits import Slot
     from openglm.maas.platform import Platform
 
 Known = TypeVar("Known", bound=ChatRequest | CompletionRequest | EmbeddingRequest | ImageRequest)
@@ -56,40 +56,27 @@ async def open_exchange(
     request = known(platform, call, request)
     if not judged:
         await check_input(platform, request)
-    prompt = prompt_bound(request)
-    answers = request.n * (len(request.prompts) if isinstance(request, CompletionRequest) else 1)
-    covered = min(request.sampling.max_tokens or HELD_OUTPUT, HELD_OUTPUT) * answers
+    covered = min(request.sampling.max_tokens or HELD_OUTPUT, HELD_OUTPUT) * answers(request)
     kind = "chat" if isinstance(request, ChatRequest) else "completion"
-    # A batch waits in the model's own queue instead.
-    admitted = admitted or call.batch
-    slot = None if admitted else entered(platform, call, request.model, prompt + covered)
+    admission = Admission(platform, call, request, kind, output=covered, name=client_request_id)
+    slot, bill = await admission.enter(placed=admitted)
     try:
-        hold = await held(
-            platform, call, request, kind=kind, prompt=prompt, output=covered, name=client_request_id
+        answer = await platform.router.stream(
+            request,
+            request_id=call.request_id,
+            affinity=f"{call.caller.org_id}:{affinity[:200]}" if affinity else call.affinity,
+            tenant=call.caller.org_id,
         )
-        try:
-            answer = await platform.router.stream(
-                request,
-                request_id=call.request_id,
-                affinity=f"{call.caller.org_id}:{affinity[:200]}" if affinity else call.affinity,
-                tenant=call.caller.org_id,
-            )
-        except Abandoned as left:
-            if call.errand is not None:  # it is made again: nobody pays for a try that nobody saw
-                platform.go_on(platform.billing.void(hold))
-                raise
-            Exchange(
-                platform, call, request, slot=None, hold=hold, answer=left.answer, covered=covered
-            ).close()
-            raise
-        except BaseException:
-            platform.go_on(platform.billing.void(hold))
-            raise
+    except Abandoned as left:
+        # Nobody saw it, but the model wrote it: the bill is that of any answer that was left.
+        Exchange(platform, call, request, slot=slot, bill=bill, answer=left.answer, covered=covered).close()
+        raise
     except BaseException:
+        bill.drop()
         if slot:
             slot.leave(0)
         raise
-    return Exchange(platform, call, request, slot=slot, hold=hold, answer=answer, covered=covered)
+    return Exchange(platform, call, request, slot=slot, bill=bill, answer=answer, covered=covered)
 
 
 async def embed(
@@ -105,31 +92,18 @@ async def embed(
     `also` makes of them what is written in the transaction of the bill.
     """
     request = known(platform, call, request)
-    prompt = prompt_bound(request)
-    slot = None if call.batch else entered(platform, call, request.model, prompt)
-    try:
-        hold = await held(
-            platform, call, request, kind="embedding", prompt=prompt, output=0, name=client_request_id
-        )
-    except BaseException:
-        if slot:
-            slot.leave(0)
-        raise
+    slot, bill = await Admission(platform, call, request, "embedding", name=client_request_id).enter()
 
     async def work() -> tuple[list[array[float]], int]:
         tokens = 0
         try:
-            try:
+            async with bill:
                 vectors, tokens = await platform.router.embed(
                     request, request_id=call.request_id, tenant=call.caller.org_id
                 )
-            except BaseException:
-                await platform.billing.void(hold)
-                raise
-            kept = also(vectors, tokens) if also else None
-            usage = Usage(input_uncached=tokens)
-            receipt = await platform.billing.settle(hold, usage, status="ok", also=kept)
-            platform.metrics.settled(request.model, receipt)
+                bill.used(Usage(input_uncached=tokens), also=also(vectors, tokens) if also else None)
+            if bill.receipt:
+                platform.metrics.settled(request.model, bill.receipt)
             return vectors, tokens
         finally:
             if slot:
@@ -162,6 +136,10 @@ def known(platform: Platform, call: Call, request: Known) -> Known:
         raise InvalidRequest(
             "model is missing", param="model", code="missing_field", hint="GET /v1/models lists them"
         )
+    if not NAME.fullmatch(request.model):  # names are kept and cached, so strangers' may not be long
+        raise ModelNotFound(
+            f"there is no model {request.model[:80]!r}", param="model", code="model_not_found"
+        )
     call.caller.may_use(request.model)
     platform.models.check(call.caller, request.model)
     target = platform.models.target(request.model)
@@ -172,47 +150,3 @@ def known(platform: Platform, call: Call, request: Known) -> Known:
     if isinstance(request, EmbeddingRequest | ImageRequest):
         return request
     return replace(request, cache_salt=f"{call.caller.org_id}/{request.cache_salt}")
-
-
-def entered(platform: Platform, call: Call, model: str, tokens: int) -> Slot:
-    """The slot of a request. An adapter shares the limits of its base: they run on the same server."""
-    return platform.limits.enter(call.caller, platform.models.base_of(model) or model, tokens)
-
-
-async def held(
-    platform: Platform,
-    call: Call,
-    request: Request,
-    *,
-    kind: str,
-    prompt: int,
-    output: int,
-    name: str | None = None,
-) -> Hold:
-    """The hold for a request. The prompt's bytes bound its tokens, which is quick; where the balance is too
-    small for the bound, the tokens are counted exactly before anybody is refused."""
-    caller = call.caller
-    ask = Ask(
-        request_id=call.request_id,
-        org_id=caller.org_id,
-        project_id=caller.project_id,
-        key_id=caller.key_id,
-        user_id=caller.user_id,
-        model=request.model,
-        kind=kind,
-        dialect=call.surface.name,
-        prompt_tokens=prompt,
-        output_tokens=output,
-        plan=call.plan,
-        batch=call.batch,
-        client_request_id=call.name(name),
-        endpoint=call.scope["path"],
-        base=platform.models.base_of(request.model),
-    )
-    try:
-        return await platform.billing.hold(ask)
-    except PaymentRequired:
-        exact = await count(platform, call, request)
-        if exact >= prompt:
-            raise
-        return await platform.billing.hold(replace(ask, prompt_tokens=exact))

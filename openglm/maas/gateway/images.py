@@ -100,7 +100,7 @@ async def draw(
     prompt = len(request.prompt.encode())
     slot = platform.limits.enter(call.caller, request.model, prompt)
     try:
-        hold = await platform.billing.hold(_ask(call, request, prompt, client_request_id))
+        bill = await platform.billing.bill(_ask(call, request, prompt, client_request_id))
     except BaseException:
         slot.leave(0)
         raise
@@ -108,19 +108,17 @@ async def draw(
     async def work() -> Drawn:
         drawn = None
         try:
-            drawn = await _drawn(platform, call, request, links=links)
-            receipt = await platform.billing.settle(
-                hold,
-                drawn.usage,
-                status="ok" if drawn.usage.images == request.n else "partial",
-                duration_ms=platform.clock() - call.received_ms,
-                also=also(drawn) if also else None,
-            )
-            platform.metrics.settled(request.model, receipt)
+            async with bill:
+                drawn = await _drawn(platform, call, request, links=links)
+                bill.used(
+                    drawn.usage,
+                    status="ok" if drawn.usage.images == request.n else "partial",
+                    duration_ms=platform.clock() - call.received_ms,
+                    also=also(drawn) if also else None,
+                )
+            if bill.receipt:
+                platform.metrics.settled(request.model, bill.receipt)
             return drawn
-        except BaseException:
-            await platform.billing.void(hold)  # nothing happens to one that is settled
-            raise
         finally:
             platform.metrics.answered(call.surface.name, request.model, drawn is not None, None)
             slot.leave(drawn.usage.total_tokens if drawn else 0)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from openglm.dialects.fields import is_object
 from openglm.dialects.mcp import McpServer
 from openglm.errors import InvalidRequest
+from openglm.maas.gateway.admission import Admission
 from openglm.maas.gateway.exchange import Exchange, Step
-from openglm.maas.gateway.generation import entered, known, open_exchange
-from openglm.maas.gateway.prompts import prompt_bound
+from openglm.maas.gateway.generation import known, open_exchange
 from openglm.maas.gateway.tools import check_input
 from openglm.maas.ids import new_id
 from openglm.maas.mcp import Outcome, open_toolbox
@@ -76,7 +76,7 @@ async def open_answer(
     request = known(platform, call, chat)
     if not judged:
         await check_input(platform, request)
-    slot = None if call.batch else entered(platform, call, request.model, prompt_bound(request))
+    slot = await Admission(platform, call, request, "chat").place()
     box = None
     try:
         box = await open_toolbox(servers, chat.tools, platform.mcp_client)
@@ -215,7 +215,7 @@ class Loop:
         """The bill of a turn that has ended, before the next one begins."""
         if self._call.errand is not None:
             ending = self._platform.go_on(self._exchange.put_off())
-            self._put_off.append((self._exchange.hold, ending))
+            self._put_off.append((self._exchange.bill.hold, ending))
             await asyncio.shield(ending)
         else:
             settling = self._exchange.close()

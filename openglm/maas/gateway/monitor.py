@@ -60,7 +60,7 @@ async def usage(platform: Platform, caller: Caller, start: int, end: int, which:
     rows = await platform.database.read(
         "SELECT created_at / 3600000 AS hour, model, count(*) AS calls, sum(credits) AS credits,"
         " sum(input_uncached + cache_read + cache_write + output_text + output_reasoning) AS tokens"
-        f" FROM usage_event WHERE org_id = :org AND is_plan = 1 AND {which}"
+        f" FROM usage_event WHERE org_id = :org AND is_plan = 1 AND status <> 'void' AND {which}"
         " AND created_at >= :start AND created_at < :end GROUP BY created_at / 3600000, model ORDER BY 1, 2",
         org=caller.org_id,
         start=start,

@@ -1,8 +1,8 @@
-"""What a prompt says, and how long it is: an upper bound for free, or the exact count by the tokenizer."""
+"""What a prompt says, and how long it is: an upper bound for free, the exact count, or a guess."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TURN_TOKENS = 16  # what a prompt format adds to a turn, at most
 IMAGE_TOKENS = 6_000  # of one image, at most
+TOKEN_BYTES = 4  # of a token of English or Chinese text, by rule of thumb
 Request = ChatRequest | CompletionRequest | EmbeddingRequest
 
 
@@ -33,26 +34,43 @@ async def count(platform: Platform, call: Call, request: Request) -> int:
     return total
 
 
+def answers(request: ChatRequest | CompletionRequest) -> int:
+    """How many answers a request asks for."""
+    return request.n * (len(request.prompts) if isinstance(request, CompletionRequest) else 1)
+
+
 def prompt_bound(request: Request) -> int:
     """At least as many tokens as the prompt can have: a token of text covers one byte of UTF-8 or more."""
+    return _prompt(request, _bytes)
+
+
+def prompt_guess(request: Request) -> int:
+    """About as many tokens as the prompt has, where nobody can count them."""
+    return _prompt(request, text_guess)
+
+
+def text_guess(text: str) -> int:
+    return -(-_bytes(text) // TOKEN_BYTES)
+
+
+def _prompt(request: Request, tokens: Callable[[str], int]) -> int:
     if isinstance(request, EmbeddingRequest):
-        return sum(_bytes(text) if isinstance(text, str) else len(text) for text in request.inputs)
+        return sum(tokens(text) if isinstance(text, str) else len(text) for text in request.inputs)
     if isinstance(request, CompletionRequest):
-        return sum(_bytes(text) if isinstance(text, str) else len(text) for text in request.prompts) + _bytes(
-            request.suffix or ""
-        )
+        prompts = (tokens(text) if isinstance(text, str) else len(text) for text in request.prompts)
+        return sum(prompts) + tokens(request.suffix or "")
     size = TURN_TOKENS
     for message in request.messages:
-        size += TURN_TOKENS + _bytes(message.reasoning or "")
+        size += TURN_TOKENS + tokens(message.reasoning or "")
         for part in message.parts:
             if isinstance(part, TextPart):
-                size += _bytes(part.text)
+                size += tokens(part.text)
             elif isinstance(part, ImagePart):
                 size += IMAGE_TOKENS
         for call in message.tool_calls:
-            size += TURN_TOKENS + len(call.name) + _bytes(call.arguments)
+            size += TURN_TOKENS + len(call.name) + tokens(call.arguments)
     for tool in request.tools:
-        size += TURN_TOKENS + len(tool.name) + _bytes(tool.description)
+        size += TURN_TOKENS + len(tool.name) + tokens(tool.description)
         size += 2 * len(msgspec.json.encode(tool.parameters))  # formats indent schemas
     return size
 

@@ -6,6 +6,7 @@ errand that was paid for is not run again; what must be kept is kept in the tran
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from openglm.dialects import openai, zhipu
 from openglm.dialects.wire import AnswerObject
 from openglm.errors import (
     DuplicateRequest,
+    EngineFailure,
     OpenGLMError,
     Overloaded,
     RateLimited,
@@ -89,6 +91,8 @@ class Errands:
             return 200, await work(call, lambda transaction, answer: keep(transaction, 200, answer))
         except (RateLimited, Overloaded, UpstreamFailure, DuplicateRequest):
             raise
+        except EngineFailure as error:
+            raise UpstreamFailure(error.message) from error
         except OpenGLMError as error:
             wire = surface.encode_error(error, request_id)
             return wire.status, msgspec.json.encode(wire.body)
@@ -172,7 +176,7 @@ async def _kept(
     finally:
         settling = exchange.close()
         if settling:
-            await settling
+            await asyncio.shield(settling)
     return body
 
 

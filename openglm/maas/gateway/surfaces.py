@@ -7,6 +7,6 @@ from openglm.maas.gateway.call import Surface
 
 OPENAI = Surface("openai", lambda error, request_id: openai.encode_error(error))
 ZHIPU = Surface("zhipu", lambda error, request_id: zhipu.encode_error(error))
-CODING = Surface("coding", lambda error, request_id: zhipu.encode_error(error), plan=True)
+CODING = Surface("coding", lambda error, request_id: zhipu.encode_error(error), payer="plan")
 ENVELOPE = Surface("zhipu", lambda error, request_id: zhipu.encode_enveloped_error(error))
 BY_WORD = {"openai": OPENAI, "zhipu": ZHIPU, "envelope": ENVELOPE}

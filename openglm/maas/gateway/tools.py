@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from openglm.errors import DuplicateRequest, InvalidRequest, NotFound, NotOffered
-from openglm.maas.gateway.prompts import prompt_bound, texts_of
+from openglm.maas.gateway.payer import plan_pays
+from openglm.maas.gateway.prompts import texts_of
 from openglm.maas.knowledge.retrieve import Question
 from openglm.maas.moderation import NoModeration, refuse_unsafe
 from openglm.maas.search import shapes
@@ -54,14 +55,11 @@ async def with_findings(
 
 async def _check_first(platform: Platform, call: Call, request: ZhipuRequest) -> None:
     """Whatever would refuse the chat afterwards refuses it now, before a search is charged."""
+    from openglm.maas.gateway.admission import Admission
     from openglm.maas.gateway.generation import known
 
     chat = known(platform, call, request.chat)
-    if not call.batch:
-        platform.limits.check(call.caller, chat.model, prompt_bound(chat))
-    name = call.name(request.request_id)
-    if name is not None:
-        await platform.billing.check_new(call.caller.org_id, name)
+    await Admission(platform, call, chat, "chat", name=request.request_id).check()
 
 
 async def check_input(
@@ -87,8 +85,9 @@ async def _searched(
     )
     # The id of an errand's search is the errand's: a further try searches again, and is not charged again.
     name = f"{call.errand or call.request_id}-search"
+    plan = await plan_pays(platform, call, wanted.engine)
     try:
-        async with charged(platform, call.caller, wanted.engine, name, plan=call.plan):
+        async with charged(platform, call.caller, wanted.engine, name, plan=plan):
             found = await platform.search.search(query)
     except DuplicateRequest:
         if call.errand is None:

@@ -48,7 +48,7 @@ class ZhipuHandlers:
         self._surface = surface
 
     async def chat(self, call: Call) -> ASGIApp:
-        request = zhipu.decode_chat(call.body, coding=call.plan)
+        request = zhipu.decode_chat(call.body, coding=self._surface is CODING)
         platform = self._platform
         chat, hits = await with_findings(platform, call, request)
         opening = open_answer(

@@ -4,6 +4,7 @@
 """
 
 from openglm.maas.money.ask import Ask, Hold, Receipt
+from openglm.maas.money.bill import Bill
 from openglm.maas.money.billing import Billing
 from openglm.maas.money.budgets import Budget, Budgets
 from openglm.maas.money.invoices import Invoice, Invoices, invoice_csv
@@ -16,6 +17,7 @@ from openglm.maas.money.wallet import Balance, Wallet
 __all__ = [
     "Ask",
     "Balance",
+    "Bill",
     "Billing",
     "Budget",
     "Budgets",

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from openglm.errors import InvalidRequest
-from openglm.messages import Usage
+from openglm.messages import MOST_TOKENS, Usage
 
 Status = Literal["ok", "partial", "failed", "void"]
 TRAINING = "training"  # the kind whose tokens are trained, and paid for by the price of training
-MOST_TOKENS = 2**40  # of one request; what is larger is a fault of whoever counted
 
 
 @dataclass(frozen=True, slots=True)

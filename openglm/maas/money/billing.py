@@ -1,9 +1,10 @@
 """The one place where wallet, budgets and plans are judged, for every dialect, for batches and for tools.
 
 A request holds before its first byte, may extend while it streams, and ends in exactly one settle or void,
-whatever its client does: a settle that was begun is carried out even if the task that asked is cancelled. A
-tick writes the checkpoints of all live requests in one transaction, renews this node's lease, and recovers
-what nodes without a lease left open: such holds settle at their last checkpoint, and the rest is released.
+whatever its client does: an end that was begun is carried out even if the task that asked is cancelled, and
+tried again for as long as the database fails. A tick writes the checkpoints of all live requests in one
+transaction, renews this node's lease, and recovers what dead nodes left open: such holds settle at their last
+checkpoint, and the rest is released.
 """
 
 from __future__ import annotations
@@ -11,26 +12,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
+from itertools import groupby
 from typing import Literal, TypeVar
 
-from openglm.errors import DuplicateRequest, InvalidRequest, NotFound, OpenGLMError
-from openglm.maas.database import Database, Transaction
+from openglm.errors import DuplicateRequest, InvalidRequest, NotFound
+from openglm.maas.database import Database, DatabaseDown, Transaction
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.money.ask import Ask, Hold, Receipt, checked_usage
+from openglm.maas.money.bill import Bill
+from openglm.maas.money.ends import Ends
 from openglm.maas.money.holds import Ending, close_hold, counts, extend_hold, receipt_of, take_hold, usage_of
+from openglm.maas.money.nodes import Dead, Nodes
 from openglm.maas.money.prices import Prices
 from openglm.maas.money.subscriptions import Plans
 from openglm.messages import Usage
 
 T = TypeVar("T")
 TICK_S = 1.0
-LEASE_MS = 5_000
-RECOVER_EVERY = 3  # ticks, so that what a dead node held is free within 8 s
+RECOVER_EVERY = 2  # ticks, so that what a dead node held is free within 8 s
 CHECKPOINT_TOKENS = 256  # of one request, after which the next flush does not wait for the tick
 FLUSH_GAP_S = 0.1
-BATCH = 100  # holds that one recovering transaction closes
+BATCH = 100  # holds that are recovered at once
+STOP_S = 10.0  # how long ends that the database does not take are waited for
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +52,7 @@ class Billing:
         plans: Plans,
         *,
         clock: Clock = wall_clock,
+        ticks: Callable[[], float] = time.monotonic,
         node_id: str | None = None,
     ):
         self.node_id = node_id or new_id("node", clock())
@@ -52,6 +60,8 @@ class Billing:
         self._prices = prices
         self._plans = plans
         self._clock = clock
+        self._ends = Ends(database)
+        self._nodes = Nodes(database, self.node_id, clock, ticks)
         self._checkpoints: dict[str, Usage] = {}  # not yet written
         self._written: dict[str, int] = {}  # tokens of the last written checkpoint
         self._wake: asyncio.Event | None = None
@@ -67,30 +77,33 @@ class Billing:
         self._ticking = asyncio.create_task(self._tick(self._wake), name="money-tick")
 
     async def stop(self) -> None:
-        """Write the checkpoints and give the lease back; holds still open are anybody's to recover."""
+        """Finish what is ending and give the lease back; holds still open are anybody's to recover."""
         if self._ticking:
             self._stopping = True
             if self._wake:
                 self._wake.set()
             await self._ticking
             self._ticking = None
-        await self.flush()
-        await self._database.write(
-            lambda tx: tx.run("DELETE FROM money_node WHERE id = :id", id=self.node_id), durable=True
-        )
+        await self._ends.finished(STOP_S)
+        try:
+            await self.flush()
+            await self._nodes.leave()
+        except DatabaseDown as error:
+            log.error("this node's lease runs out by itself: %s", error.message)
 
     async def hold(self, ask: Ask) -> Hold:
         """Set aside what the request may cost at most, or say why not. On return it survives our end."""
         price = None if ask.plan else await self._prices.current(ask.model, ask.base)
         now = self._clock()
         taking = self._database.submit(
-            lambda tx: take_hold(tx, ask, price, self._plans, node_id=self.node_id, now=now)
+            lambda tx: take_hold(tx, ask, price, self._plans, node_id=self.node_id, now=now),
+            lock=ask.org_id,
         )
         try:
             return await outcome(taking)
-        except asyncio.CancelledError:
-            # Nobody will end a hold that nobody got.
-            taking.add_done_callback(self._abandon)
+        except (asyncio.CancelledError, DatabaseDown):
+            # It may be taken all the same, and nobody will end a hold that nobody got.
+            self._end(ask.request_id, ask.org_id, None, Ending("voided", "void"))
             raise
 
     async def check_new(self, org_id: str, client_request_id: str) -> None:
@@ -105,6 +118,10 @@ class Billing:
                 hint="send a new request_id",
             )
 
+    async def bill(self, ask: Ask) -> Bill:
+        """A hold that ends with its `async with`."""
+        return Bill(self, await self.hold(ask))
+
     async def extend(self, hold: Hold, usage: Usage, more_output_tokens: int) -> Hold:
         """Hold enough for the usage so far and that many output tokens more."""
         checked_usage(usage)
@@ -113,7 +130,8 @@ class Billing:
         extending = self._database.submit(
             lambda tx: extend_hold(
                 tx, hold, usage, more_output_tokens, prices=self._prices, plans=self._plans
-            )
+            ),
+            lock=hold.org_id,
         )
         return await outcome(extending)
 
@@ -137,10 +155,11 @@ class Billing:
     ) -> Receipt:
         """Charge what was used and release the rest, exactly once; again, it is the same receipt again.
 
-        `also` is written in the same transaction: what must be kept exactly if it is paid for.
+        `also` is written in the same transaction: what must be kept exactly if it is paid for. It may run
+        again after a commit whose answer was lost, and then must change nothing.
         """
         ending = Ending("settled", status, estimated, ttft_ms, duration_ms)
-        return await self._close(hold, checked_usage(usage), ending, also)
+        return await asyncio.shield(self._end(hold.id, hold.org_id, checked_usage(usage), ending, also))
 
     def settling(
         self, hold: Hold, usage: Usage, *, estimated: bool, receipts: list[Receipt]
@@ -166,21 +185,22 @@ class Billing:
 
     async def void(self, hold: Hold) -> None:
         """Nothing was produced: nothing is charged, and the client may send its request_id again."""
-        await self._close(hold, None, Ending("voided", "void"))
+        await asyncio.shield(self.drop(hold))
+
+    def drop(self, hold: Hold) -> asyncio.Future[Receipt]:
+        """As `void`, for those who do not wait."""
+        return self._end(hold.id, hold.org_id, None, Ending("voided", "void"))
 
     async def recover(self, node_id: str | None = None) -> int:
-        """Close what dead nodes left open: one that is known to be dead, or all whose lease ran out.
+        """Close what dead nodes left open: one that is known to be dead, or all that seem so.
 
         A node that was only asleep finds its requests closed, and its settles return those receipts.
         """
         if node_id == self.node_id:
             raise InvalidRequest("a node does not recover its own holds", param="node_id")
-        recovered = 0
-        while True:
-            batch = await self._database.write(lambda tx: self._recover(tx, node_id), durable=True)
-            recovered += batch
-            if batch < BATCH:
-                return recovered
+        if node_id is not None:
+            return await self._recover(Dead(node_id, None), known=True)
+        return sum([await self._recover(dead) for dead in await self._nodes.dead()])
 
     async def flush(self) -> int:
         """Write the checkpoints of all live requests in one transaction."""
@@ -200,15 +220,7 @@ class Billing:
 
     async def beat(self) -> None:
         """Renew this node's lease."""
-        until = self._clock() + LEASE_MS
-        await self._database.write(
-            lambda tx: tx.run(
-                "INSERT INTO money_node (id, lease_until) VALUES (:id, :until)"
-                " ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until",
-                id=self.node_id,
-                until=until,
-            )
-        )
+        await self._nodes.beat()
 
     async def receipt(self, org_id: str, request_id: str) -> Receipt:
         """The receipt of a request that has ended."""
@@ -221,64 +233,73 @@ class Billing:
             raise NotFound("there is no request with this id")
         return receipt_of(row)
 
-    async def _close(
+    def _end(
         self,
-        hold: Hold,
+        hold_id: str,
+        org_id: str,
         usage: Usage | None,
         ending: Ending,
         also: Callable[[Transaction], None] | None = None,
-    ) -> Receipt:
+    ) -> asyncio.Future[Receipt]:
         now = self._clock()
 
         def close(tx: Transaction) -> Receipt:
             receipt = close_hold(
-                tx, hold.id, hold.org_id, usage, ending, prices=self._prices, plans=self._plans, now=now
+                tx, hold_id, org_id, usage, ending, prices=self._prices, plans=self._plans, now=now
             )
             if also:
                 also(tx)
             return receipt
 
-        closing = self._database.submit(close, durable=True)
-        self._checkpoints.pop(hold.id, None)
-        self._written.pop(hold.id, None)
-        return await outcome(closing)
+        def failed() -> None:
+            log.warning("request %s is not settled yet: the database does not take it", hold_id)
+            # Should we die before it does, the reaper charges it; but not where `also` would be missing.
+            if usage is not None and also is None:
+                self._checkpoints[hold_id] = usage
 
-    def _abandon(self, taking: Future[Hold]) -> None:
-        if taking.cancelled() or taking.exception():
-            return
-        hold, now = taking.result(), self._clock()
-        ending = Ending("voided", "void")
-        self._database.submit(
-            lambda tx: close_hold(
-                tx, hold.id, hold.org_id, None, ending, prices=self._prices, plans=self._plans, now=now
-            ),
-            durable=True,
-        )
+        self._checkpoints.pop(hold_id, None)
+        self._written.pop(hold_id, None)
+        return self._ends.begin(close, lock=org_id, failed=failed)
 
-    def _recover(self, tx: Transaction, node_id: str | None) -> int:
-        now = self._clock()
-        dead = (
-            "node_id = :node"
-            if node_id
-            else "node_id NOT IN (SELECT id FROM money_node WHERE lease_until > :now) AND node_id <> :own"
-        )
-        rows = tx.all(
-            f"SELECT * FROM hold WHERE state = 'open' AND {dead} ORDER BY id LIMIT {BATCH}",
-            node=node_id,
-            now=now,
-            own=self.node_id,
-        )
-        for row in rows:
+    async def _recover(self, dead: Dead, *, known: bool = False) -> int:
+        """Close a dead node's holds, one organisation's at a time."""
+        recovered = 0
+        while True:
+            rows = await self._database.read(
+                "SELECT id, org_id FROM hold WHERE state = 'open' AND node_id = :node"
+                f" ORDER BY org_id, id LIMIT {BATCH}",
+                node=dead.node_id,
+            )
+            if not rows:
+                break
+            for org_id, of_org in groupby(rows, lambda row: row["org_id"]):
+                ids = [row["id"] for row in of_org]
+                close = partial(self._close_holds, dead=dead, ids=ids, known=known)
+                closed = await self._database.write(close, durable=True, lock=org_id)
+                if closed is None:
+                    return recovered
+                recovered += closed
+        if dead.lease is not None:
+            await self._nodes.forget(dead)
+        return recovered
+
+    def _close_holds(self, tx: Transaction, dead: Dead, ids: Sequence[str], *, known: bool) -> int | None:
+        """How many were still open; None if the node is alive after all."""
+        row = tx.one("SELECT lease_until FROM money_node WHERE id = :id", id=dead.node_id)
+        if not known and row is not None and row["lease_until"] != dead.lease:
+            return None
+        now, closed = self._clock(), 0
+        for hold_id in ids:
+            row = tx.one("SELECT * FROM hold WHERE id = :id AND state = 'open'", id=hold_id)
+            if row is None:
+                continue
             usage = usage_of(row) if row["has_checkpoint"] else None
             ending = Ending("recovered", "partial" if usage else "failed", estimated=usage is not None)
             close_hold(
                 tx, row["id"], row["org_id"], usage, ending, prices=self._prices, plans=self._plans, now=now
             )
-        if len(rows) < BATCH:
-            tx.run(
-                "DELETE FROM money_node WHERE lease_until <= :now AND id <> :own", now=now, own=self.node_id
-            )
-        return len(rows)
+            closed += 1
+        return closed
 
     async def _tick(self, wake: asyncio.Event) -> None:
         beats = 0
@@ -298,8 +319,8 @@ class Billing:
                     beats += 1
                     if beats % RECOVER_EVERY == 0:
                         await self.recover(None)
-            except OpenGLMError as error:
-                log.error("the money tick failed and will be tried again: %s", error)
+            except Exception as error:
+                log.error("the money tick failed and will be tried again", exc_info=error)
 
 
 async def outcome(write: Future[T]) -> T:

@@ -87,7 +87,7 @@ class Budgets:
                 now=now,
             )
 
-        row = await self._database.write(work, durable=True)
+        row = await self._database.write(work, durable=True, lock=org_id)
         assert row is not None, "an upsert returns its row"
         return (await self._status([row]))[0]
 
@@ -110,7 +110,7 @@ class Budgets:
                 raise NotFound("there is no budget with this id")
             note(tx, now, actor, "budget.remove", budget_id, org_id=org_id, details=dict(row))
 
-        await self._database.write(work, durable=True)
+        await self._database.write(work, durable=True, lock=org_id)
 
     async def _status(self, rows: list[Row]) -> list[Budget]:
         now = self._clock()

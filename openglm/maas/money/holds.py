@@ -1,8 +1,8 @@
 """The life of a hold, inside one transaction each: take, extend, close. Wallet, plan and budgets meet here.
 
 A hold is open until one conditional update makes it settled, voided or recovered; whoever makes that update
-moves the money, and everybody after gets the stored receipt. The order of shared rows is fixed (accounts,
-longest window first, then budgets by id), so that two nodes do not wait for each other in a ring.
+moves the money, and everybody after gets the stored receipt. All of it runs under the organisation's lock, so
+that no other node changes its accounts meanwhile.
 """
 
 from __future__ import annotations
@@ -104,10 +104,7 @@ def extend_hold(
 
     The usage becomes the hold's checkpoint, unless it is nothing yet.
     """
-    lock = " FOR UPDATE" if tx.kind == "postgres" else ""
-    row = tx.one(
-        f"SELECT * FROM hold WHERE id = :id AND org_id = :org_id{lock}", id=hold.id, org_id=hold.org_id
-    )
+    row = tx.one("SELECT * FROM hold WHERE id = :id AND org_id = :org_id", id=hold.id, org_id=hold.org_id)
     if row is None:
         raise NotFound("there is no request with this id")
     if row["state"] != "open":

@@ -186,7 +186,7 @@ class Prices:
                     f"{field} must be a whole number in [0, {most}], got {value!r}", param=field
                 )
         return await self._database.write(
-            lambda tx: _insert(tx, price, actor), durable=True, then=self._current.clear
+            lambda tx: _insert(tx, price, actor), durable=True, lock="prices", then=self._current.clear
         )
 
     async def set_per_million(
@@ -222,7 +222,7 @@ class Prices:
                 if tx.one("SELECT 1 FROM price_version WHERE model IN (:model, '*')", model=model) is None:
                     _insert(tx, Price(model, 0, created_at_ms=now))
 
-        await self._database.write(work, durable=True, then=self._current.clear)
+        await self._database.write(work, durable=True, lock="prices", then=self._current.clear)
 
     async def current(self, model: str, base: str | None = None) -> Price:
         """The newest version for a model, or that for its base, or that for `*`."""

@@ -106,7 +106,7 @@ class Plans:
                 stored.append(plan_from_terms(name, version, document))
             return stored
 
-        return await self._database.write(work, durable=True)
+        return await self._database.write(work, durable=True, lock="plans")
 
     async def all(self) -> list[Plan]:
         """The newest version of every plan."""
@@ -186,7 +186,7 @@ class Plans:
             note(tx, now, actor, "plan.subscribe", subscription_id, org_id=org_id, details=details)
             return Subscription(subscription_id, org_id, user_id, plan, newest["version"], start, end)
 
-        return await self._database.write(work, durable=True)
+        return await self._database.write(work, durable=True, lock=org_id)
 
     async def end(self, org_id: str, subscription_id: str, *, actor: Actor = SYSTEM) -> None:
         """End a subscription now. What is held settles; nothing new is admitted."""
@@ -203,7 +203,7 @@ class Plans:
                 raise NotFound("there is no running subscription with this id")
             note(tx, now, actor, "plan.end", subscription_id, org_id=org_id)
 
-        await self._database.write(work, durable=True)
+        await self._database.write(work, durable=True, lock=org_id)
 
     async def subscriptions(self, org_id: str) -> list[Subscription]:
         rows = await self._database.read(
@@ -322,9 +322,6 @@ class Plans:
     def _windows(self, tx: Transaction, subscription: Row, plan: Plan, now_ms: int) -> list[tuple[str, Row]]:
         found = {row["period"]: row for row in tx.all(_WINDOWS, id=subscription["id"], now=now_ms)}
         if len(found) < len(plan.windows):
-            if tx.kind == "postgres":  # two nodes may want to open the same window
-                tx.one("SELECT id FROM subscription WHERE id = :id FOR UPDATE", id=subscription["id"])
-                found = {row["period"]: row for row in tx.all(_WINDOWS, id=subscription["id"], now=now_ms)}
             for period, credits in plan.windows:
                 if period not in found:
                     _open(tx, subscription, plan, period, credits=credits, now_ms=now_ms)

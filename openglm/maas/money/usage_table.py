@@ -1,4 +1,7 @@
-"""What was used: rows, sums by model, and CSV. One row for each request that ended, however it ended."""
+"""What was used: rows, sums by model, and CSV. One row for each request that ended, however it ended.
+
+Sums leave out what was void: a request that was refused, or got nothing, is nobody's request.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ async def usage_by_model(
         " sum(input_uncached) AS input_uncached, sum(cache_read) AS cache_read,"
         " sum(cache_write) AS cache_write, sum(output_text + output_reasoning) AS output,"
         " sum(cost_nano) AS cost_nano, sum(credits) AS credits, sum(images) AS images FROM usage_event"
-        f" WHERE org_id = :org_id AND created_at >= :start AND created_at < :end{mine}"
+        f" WHERE org_id = :org_id AND created_at >= :start AND created_at < :end AND status <> 'void'{mine}"
         " GROUP BY model, kind, is_plan, is_batch ORDER BY model, kind, is_plan, is_batch",
         org_id=org_id,
         start=start_ms,
@@ -122,7 +125,7 @@ async def usage_sums(
         " sum(cache_read) AS cache_read, sum(cache_write) AS cache_write,"
         " sum(output_text + output_reasoning) AS output, sum(cost_nano) AS cost_nano,"
         " sum(credits) AS credits, sum(images) AS images FROM usage_event"
-        " WHERE org_id = :org_id AND created_at >= :start AND created_at < :end"
+        " WHERE org_id = :org_id AND created_at >= :start AND created_at < :end AND status <> 'void'"
         f" GROUP BY {columns} ORDER BY {first}cost_nano DESC, requests DESC LIMIT :most",
         org_id=org_id,
         start=start_ms,

@@ -113,7 +113,7 @@ class Wallet:
                 details = {"amount": decimal_text(amount_nano), "once": idempotency_key}
                 note(tx, now, actor, "wallet.top_up", org_id, org_id=org_id, details=details)
 
-        await self._database.write(work, durable=True)
+        await self._database.write(work, durable=True, lock=org_id)
         return await self.balance(org_id)
 
     async def order(
@@ -134,7 +134,7 @@ class Wallet:
                 note(tx, now, actor, "wallet.order", order.id, org_id=org_id, details=details)
             return order
 
-        order = await self._database.write(work, durable=True)
+        order = await self._database.write(work, durable=True, lock=org_id)
         if order.state != "pending" or order.provider_ref:
             return order
         reference, url = await provider.create(order)
@@ -146,6 +146,7 @@ class Wallet:
                 url=url,
             ),
             durable=True,
+            lock=org_id,
         )
         assert row is not None, "the order was just made"
         return _read_order(row)
@@ -154,7 +155,14 @@ class Wallet:
         """A provider's notice. The first that says paid credits the wallet; others change nothing."""
         payment = self._adapter(adapter).verify(headers, body)
         now = self._clock()
-        return await self._database.write(lambda tx: _notice(tx, adapter, payment, now), durable=True)
+        ordered = await self._database.read_one(
+            "SELECT org_id FROM topup_order WHERE id = :id", id=payment.order_id
+        )
+        return await self._database.write(
+            lambda tx: _notice(tx, adapter, payment, now),
+            durable=True,
+            lock=ordered["org_id"] if ordered else None,
+        )
 
     async def adjust(
         self, org_id: str, delta_nano: int, *, idempotency_key: str, reason: str, actor: Actor = SYSTEM
@@ -183,7 +191,7 @@ class Wallet:
             details = {"amount": decimal_text(delta_nano), "reason": reason}
             note(tx, now, actor, "wallet.adjust", org_id, org_id=org_id, details=details)
 
-        await self._database.write(work, durable=True)
+        await self._database.write(work, durable=True, lock=org_id)
         return await self.balance(org_id)
 
     async def create_codes(
@@ -249,7 +257,7 @@ class Wallet:
             details = {"amount": decimal_text(row["amount_nano"])}
             note(tx, now, actor, "wallet.redeem", org_id, org_id=org_id, details=details)
 
-        await self._database.write(work, durable=True)
+        await self._database.write(work, durable=True, lock=org_id)
         return await self.balance(org_id)
 
     def _adapter(self, name: str) -> PaymentAdapter:
@@ -321,7 +329,6 @@ def _credit(
 ) -> None:
     """Money in: debts first, the rest into the wallet."""
     wallet, debtor = ledger.wallet_of(org_id), ledger.debt_of(org_id)
-    # The wallet's row first, as in a settle; on PostgreSQL it also locks the two against each other.
     ledger.add(tx, wallet, org_id, "nano", amount=amount, now_ms=now)
     row = tx.one("SELECT balance FROM account WHERE id = :id", id=debtor)
     repaid = 0

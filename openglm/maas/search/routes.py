@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -36,13 +35,9 @@ async def charged(
     from openglm.messages import Usage
 
     who = (caller.org_id, caller.project_id, caller.key_id, caller.user_id)
-    hold = await platform.billing.hold(Ask(request_id, *who, model=tool, kind="tool", plan=plan))
-    try:
+    async with await platform.billing.bill(Ask(request_id, *who, model=tool, kind="tool", plan=plan)) as bill:
         yield
-    except BaseException:
-        await asyncio.shield(platform.billing.void(hold))
-        raise
-    await asyncio.shield(platform.billing.settle(hold, Usage(), status="ok"))
+        bill.used(Usage())
 
 
 def routes(platform: Any, wrap: Wrap) -> list[Route]:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from openglm.dialects.openai.upstream import UpstreamEvents
 from openglm.errors import LATER, OpenGLMError, UpstreamFailure
 from openglm.maas.upstreams.channel import Channel
 from openglm.messages import Event, Usage
 
 if TYPE_CHECKING:
+    from openglm.dialects.openai.upstream import UpstreamEvents
+
     Step = tuple[int, list[Event]]
 
 LEAVE_S = 10.0  # how long the end of an answer may take that we asked to end
@@ -37,12 +38,16 @@ class UpstreamAnswer:
     """`step` gives the next one, or None at the end; then, or earlier, `leave` it. Leaving twice is once."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, channel: Channel, abort: Callable[[], Awaitable[None]]
+        self,
+        response: aiohttp.ClientResponse,
+        channel: Channel,
+        abort: Callable[[], Awaitable[None]],
+        events: UpstreamEvents,
     ):
         self.channel = channel
         self._response = response
         self._abort = abort
-        self._events = UpstreamEvents()
+        self._events = events
         self._steps: deque[Step] = deque()
         self._broken: UpstreamFailure | None = None  # what comes after the steps
         self._ended = False

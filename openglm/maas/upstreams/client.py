@@ -18,8 +18,14 @@ import msgspec
 
 from openglm.dialects.openai.bodies import chat_body, completion_body, embedding_body, tokenize_body
 from openglm.dialects.openai.images import ImageAnswer, Picture, decode_image_answer, image_body
-from openglm.dialects.openai.upstream import decode_count, decode_embeddings, decode_upstream_error
-from openglm.errors import LATER, InvalidRequest, OpenGLMError, UpstreamFailure
+from openglm.dialects.openai.upstream import (
+    COUNTS_ALL,
+    UpstreamEvents,
+    decode_count,
+    decode_embeddings,
+    decode_upstream_error,
+)
+from openglm.errors import LATER, InvalidRequest, NotOffered, OpenGLMError, UpstreamFailure
 from openglm.maas.upstreams.answer import LEAVE_S, Abandoned, UpstreamAnswer
 from openglm.maas.upstreams.channel import Channel
 from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest, ImageRequest
@@ -51,30 +57,34 @@ class Client:
         Raises Abandoned, a CancelledError, if nobody waits any more for what may have begun.
         """
         if isinstance(request, ChatRequest):
-            path = "/v1/chat/completions"
+            path, prompts = "/v1/chat/completions", 1
             body = chat_body(request, channel.wire_name(request.model), extensions=channel.extensions)
         else:
-            path = "/v1/completions"
+            path, prompts = "/v1/completions", len(request.prompts)
             body = completion_body(request, channel.wire_name(request.model), extensions=channel.extensions)
-        asking = asyncio.ensure_future(self._begin(channel, path, body, request_id))
+        choices = (request.n, prompts)
+        asking = asyncio.ensure_future(self._begin(channel, path, body, request_id, choices))
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
-            if channel.leaving == "abort":
+            if channel.leaving == "abort" and not asking.done():
                 asking.cancel()
                 raise
             # The server may have begun. Its answer is left in order, so that nothing it wrote is lost.
             with contextlib.suppress(OpenGLMError, TimeoutError):
-                if channel.leaving == "cancel":
+                if channel.leaving == "cancel" and not asking.done():
                     await self._abort(channel, request_id)
                 answer = await asyncio.wait_for(asking, LEAVE_S)
                 await answer.leave()
                 raise Abandoned(answer) from None
             raise
 
-    async def _begin(self, channel: Channel, path: str, body: bytes, request_id: str) -> UpstreamAnswer:
+    async def _begin(
+        self, channel: Channel, path: str, body: bytes, request_id: str, choices: tuple[int, int]
+    ) -> UpstreamAnswer:
         response = await self._post(channel, path, body, request_id)
-        answer = UpstreamAnswer(response, channel, lambda: self._abort(channel, request_id))
+        events = UpstreamEvents(*choices, counts_all=COUNTS_ALL in response.headers)
+        answer = UpstreamAnswer(response, channel, lambda: self._abort(channel, request_id), events)
         try:
             await answer.begin()
         except BaseException:
@@ -107,9 +117,13 @@ class Client:
     async def count_tokens(
         self, channel: Channel, request: ChatRequest | str, model: str, request_id: str
     ) -> int:
-        """The tokens of a conversation as the model's prompt format renders it, or of a text."""
+        """The tokens of a conversation as the model's prompt format renders it, or of a text.
+
+        NotOffered: a server that cannot count, which is no fault of the model's name.
+        """
         body = tokenize_body(request, channel.wire_name(model))
-        return decode_count(await self._whole(channel, "/tokenize", body, request_id))
+        response = await self._post(channel, "/tokenize", body, request_id, optional=True)
+        return decode_count(await _read(response, MAX_ANSWER))
 
     async def load_adapter(self, channel: Channel, name: str, folder: Path) -> None:
         """Let a server of ours answer to one more name, with the adapter in a folder of this machine."""
@@ -155,7 +169,7 @@ class Client:
         return replace(picture, url=None, data=data if response.status == 200 else None)
 
     async def _post(
-        self, channel: Channel, path: str, body: bytes, request_id: str
+        self, channel: Channel, path: str, body: bytes, request_id: str, *, optional: bool = False
     ) -> aiohttp.ClientResponse:
         headers = {"content-type": "application/json", "x-request-id": request_id}
         if channel.api_key:
@@ -174,6 +188,8 @@ class Client:
             answer = b""
         finally:
             response.close()
+        if optional and response.status in (404, 405, 501):
+            raise NotOffered(f"the model's server has no {path}")
         raise decode_upstream_error(response.status, answer)
 
     def _session(self, channel: Channel) -> aiohttp.ClientSession:

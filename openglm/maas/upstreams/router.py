@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from openglm.dialects.openai.images import ImageAnswer
-from openglm.errors import ModelNotFound, Overloaded, UpstreamFailure
+from openglm.errors import ModelNotFound, NotOffered, Overloaded, UpstreamFailure
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.limits import FairQueue
 from openglm.maas.upstreams.answer import UpstreamAnswer
@@ -175,14 +175,15 @@ class Router:
 
     async def _first_of(self, model: str, key: str, work: Callable[[_Way], Awaitable[T]]) -> T:
         """The outcome on the first channel that does it. What the caller did wrong is wrong everywhere."""
-        failure: UpstreamFailure | Overloaded | ModelNotFound | None = None
+        failure: UpstreamFailure | Overloaded | ModelNotFound | NotOffered | None = None
         for way in self._order(model, key):
             way.used_at = self._clock()
             try:
                 if way.wake:
                     await way.wake(model)
                 outcome = await work(way)
-            except (Overloaded, ModelNotFound) as error:  # busy is not ill; nor is one that lost its model
+            except (Overloaded, ModelNotFound, NotOffered) as error:
+                # Busy is not ill; nor is one that lost its model, or cannot count tokens.
                 failure = failure or error
                 continue
             except UpstreamFailure as error:

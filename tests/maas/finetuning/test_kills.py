@@ -60,7 +60,7 @@ async def taken_over(bench: Bench, tuning: FineTuning, job: Job) -> Job:
     """A new node starts after the leases of the old one have run out, and does what is left to do."""
     await bench.until(lambda: not trainers(bench))
     bench.now += 60_000
-    await bench.billing("node_2").recover(None)
+    await bench.billing("node_2").recover("dying")
     await bench.models.reload()
     await tuning.worker.run_pending()
     return await bench.job(tuning, job)
@@ -82,7 +82,7 @@ def test_a_training_goes_on_after_kills_of_the_platform_and_is_paid_once(bench: 
                 process.kill()
             await bench.until(lambda: not trainers(bench))  # they end with the platform
             bench.now += 60_000
-            await bench.billing("node_2").recover(None)
+            await bench.billing("node_2").recover("dying")
         bench.open_gate()
         done = await taken_over(bench, tuning, job)
         assert (done.state, done.trained_tokens) == ("succeeded", 9 * EACH)
@@ -144,7 +144,7 @@ def test_a_trainer_that_outlives_its_platform_keeps_others_out_of_its_folder(ben
         (orphan,) = trainers(bench)
         try:
             bench.now += 60_000
-            await bench.billing("node_2").recover(None)
+            await bench.billing("node_2").recover("dying")
             await bench.models.reload()
             await tuning.worker.run_pending()
             told = await bench.told(tuning, job)

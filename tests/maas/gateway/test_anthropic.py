@@ -359,7 +359,7 @@ def test_a_subscription_pays_and_when_used_up_never_the_wallet(house: House, wai
     house.settled(wait_until)
     (row,) = house.usage()
     assert (row["cost_nano"], row["credits"]) == (0, 29)
-    refused = house.post(PATH, body(max_tokens=9_000, filler="x" * 5_000))
+    refused = house.post(PATH, body(max_tokens=9_000, filler="x " * 5_000))
     assert refused.status_code == 429
     assert refused.json()["error"]["type"] == "rate_limit_error"
     assert refused.headers["x-should-retry"] == "false"

@@ -57,9 +57,15 @@ class Money:
     invoices: Invoices
     payments: ManualPayments
     numbers: Any = field(default_factory=lambda: itertools.count(1))
+    seconds: float = 0.0  # of the clock that only goes forward
 
-    def billing(self, node_id: str = "here") -> Billing:
-        return Billing(self.database, self.prices, self.plans, clock=self.clock, node_id=node_id)
+    def billing(self, node_id: str = "here", *, database: Database | None = None) -> Billing:
+        """A node's billing; with `database`, of a node that has its own connections."""
+        if database is None:
+            parts = self.database, self.prices, self.plans
+        else:
+            parts = database, Prices(database, clock=self.clock), Plans(database, clock=self.clock)
+        return Billing(*parts, clock=self.clock, ticks=lambda: self.seconds, node_id=node_id)
 
     def ask(self, **more: Any) -> Ask:
         """By default one call costs exactly 1,000 nano: 10 uncached and 30 output tokens at 25 nano."""

@@ -14,6 +14,7 @@ from openglm.errors import (
     NotFound,
     PaymentRequired,
 )
+from openglm.maas.database import open_database
 from openglm.messages import Usage
 from tests.maas.money.conftest import USED, Money
 
@@ -70,21 +71,11 @@ def test_of_two_hundred_at_once_with_money_for_ten_exactly_ten_are_admitted(mone
 
 
 def test_two_servers_on_one_database_admit_exactly_what_the_wallet_covers(money, database_url, audit):
-    from openglm.maas.database import open_database
-    from openglm.maas.money import Billing, Plans, Prices
-
     other = open_database(database_url)
 
     async def scenario():
         await priced(money, 10_000)
-        far = Billing(
-            other,
-            Prices(other, clock=money.clock),
-            Plans(other, clock=money.clock),
-            clock=money.clock,
-            node_id="far",
-        )
-        here = money.billing()
+        far, here = money.billing("far", database=other), money.billing()
         holds = await asyncio.gather(
             *((far, here)[number % 2].hold(money.ask()) for number in range(200)), return_exceptions=True
         )

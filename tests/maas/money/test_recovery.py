@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from openglm.errors import InvalidRequest
-from openglm.maas.money.billing import LEASE_MS
+from openglm.maas.money.nodes import LEASE_S
 from openglm.messages import Usage
 from tests.maas.money.conftest import USED, Money
 
@@ -32,7 +32,7 @@ def test_holds_of_a_dead_node_settle_at_their_checkpoint_and_the_rest_is_release
         assert await dead.flush() == 1
         dead.checkpoint(started.id, Usage(input_uncached=10, output_text=20))  # lost with the node
         assert await alive.recover(None) == 0
-        money.clock.now += LEASE_MS
+        money.seconds += LEASE_S
         await alive.beat()
         assert await alive.recover(None) == 2
         assert await alive.recover(None) == 0

@@ -8,6 +8,7 @@ import pytest
 
 from openglm.errors import OpenGLMError
 from openglm.maas.identity.caller import Caller
+from openglm.maas.money import Bill
 from openglm.maas.search import Hit, Reader
 from openglm.maas.search.routes import routes
 
@@ -32,10 +33,10 @@ class Bench:
     async def caller(self, request, endpoint):
         return Caller(org_id="o", project_id="p", key_id="k", user_id=None)
 
-    async def hold(self, ask):
-        return ask
+    async def bill(self, ask):
+        return Bill(self, ask)
 
-    async def settle(self, hold, usage, *, status):
+    async def settle(self, hold, usage, **words):
         self.billed.append(hold.model)
 
     async def void(self, hold):

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from openglm.errors import InvalidRequest, Overloaded, UpstreamFailure
+from openglm.errors import InvalidRequest, NotOffered, Overloaded, UpstreamFailure
 from openglm.maas.upstreams import Channel, Client, UpstreamAnswer
+from openglm.maas.upstreams.answer import Abandoned
 from openglm.messages import (
     ChatRequest,
     CompletionRequest,
@@ -180,6 +181,41 @@ def test_a_reader_cancelled_in_the_middle_leaves_an_answer_that_can_still_be_bil
 
     usage = run(work, upstream, leaving="cancel")
     assert usage.completion_tokens == upstream.billed["req-reader"]["completion"]
+
+
+@pytest.mark.parametrize("leaving", ["abort", "cancel", "drain"])
+def test_who_is_cancelled_at_the_moment_the_first_step_arrives_leaves_an_answer_to_be_billed(
+    upstream, leaving
+):
+    async def work(client, channel):
+        streaming = asyncio.ensure_future(
+            client.stream(channel, ask(tokens=10_000, pace_s=0.001), f"first-{leaving}")
+        )
+        while not (asking := [t for t in asyncio.all_tasks() if t.get_coro().__name__ == "_begin"]):
+            await asyncio.sleep(0)
+        asking[0].add_done_callback(lambda _: streaming.cancel())
+        with pytest.raises(Abandoned) as caught:
+            await streaming
+        return caught.value.answer
+
+    answer = run(work, upstream, leaving=leaving, drain_tokens=5)
+    assert answer._response.closed
+    wrote = upstream.billed[f"first-{leaving}"]["completion"]
+    assert 1 <= answer.usage.completion_tokens <= wrote
+    if leaving == "cancel":
+        assert answer.usage.completion_tokens == wrote
+
+
+def test_a_server_that_cannot_count_tokens_is_neither_ill_nor_without_the_model(upstream):
+    async def work(client, channel):
+        upstream.counts = False
+        with pytest.raises(NotOffered):
+            await client.count_tokens(channel, ask(a=1), "glm", "r")
+
+    try:
+        run(work, upstream)
+    finally:
+        upstream.counts = True
 
 
 def test_a_drained_answer_is_read_to_its_end_if_that_is_near(upstream):

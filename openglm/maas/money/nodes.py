@@ -1,0 +1,83 @@
+"""Which nodes are alive: each renews its lease every second, and is dead some seconds after its last time.
+
+The seconds are those of whoever looks: a lease says only that it changed since the last look. So neither a
+clock that is wrong nor one that jumps makes a node that works look dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from openglm.maas.database import Database
+from openglm.maas.ids import Clock
+
+LEASE_S = 5.0  # without a renewal, after which a node is dead
+_LEASE_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A node, and the lease it had when it was last seen: None if it never had one, or gave it back."""
+
+    node_id: str
+    lease: int | None
+
+
+class Nodes:
+    """The leases as one node sees them."""
+
+    def __init__(self, database: Database, own_id: str, clock: Clock, ticks: Callable[[], float]):
+        self._database = database
+        self._own_id = own_id
+        self._clock = clock
+        self._ticks = ticks
+        self._seen: dict[str, tuple[int, float]] = {}  # each node's lease, and since when it is that
+
+    async def beat(self) -> None:
+        """Renew our lease. It always grows, also where the clock was set back."""
+        until = self._clock() + _LEASE_MS
+        await self._database.write(
+            lambda tx: tx.run(
+                "INSERT INTO money_node (id, lease_until) VALUES (:id, :until)"
+                " ON CONFLICT (id) DO UPDATE SET lease_until = CASE"
+                " WHEN excluded.lease_until > money_node.lease_until THEN excluded.lease_until"
+                " ELSE money_node.lease_until + 1 END",
+                id=self._own_id,
+                until=until,
+            )
+        )
+
+    async def leave(self) -> None:
+        """Give our lease back."""
+        await self._database.write(
+            lambda tx: tx.run("DELETE FROM money_node WHERE id = :id", id=self._own_id), durable=True
+        )
+
+    async def dead(self) -> list[Dead]:
+        """Other nodes that have died, and strangers whose holds are open."""
+        # In this order: a node has its lease before its first hold.
+        holders = await self._database.read("SELECT DISTINCT node_id FROM hold WHERE state = 'open'")
+        rows = await self._database.read("SELECT id, lease_until FROM money_node")
+        leases: dict[str, int] = {row["id"]: row["lease_until"] for row in rows if row["id"] != self._own_id}
+        now = self._ticks()
+        self._seen = {
+            node_id: seen if (seen := self._seen.get(node_id)) and seen[0] == lease else (lease, now)
+            for node_id, lease in leases.items()
+        }
+        strangers = {row["node_id"] for row in holders} - leases.keys() - {self._own_id}
+        return [Dead(node_id, None) for node_id in sorted(strangers)] + [
+            Dead(node_id, lease)
+            for node_id, (lease, since) in sorted(self._seen.items())
+            if now - since >= LEASE_S
+        ]
+
+    async def forget(self, dead: Dead) -> None:
+        """Delete the lease of a dead node, unless it has come back to life."""
+        await self._database.write(
+            lambda tx: tx.run(
+                "DELETE FROM money_node WHERE id = :id AND lease_until = :lease",
+                id=dead.node_id,
+                lease=dead.lease,
+            )
+        )

@@ -42,11 +42,11 @@ def a_job_is_followed_to_a_model_that_answers_and_both_are_deleted(sdk: Sdk) -> 
         return found if found.finished_at else None
 
     done = until(ended)
-    assert (done.status, done.trained_tokens, done.hyperparameters.n_epochs) == ("succeeded", 2400, 2)
+    assert (done.status, done.trained_tokens, done.hyperparameters.n_epochs) == ("succeeded", 1200, 2)
     assert jobs.list(limit=1).data[0].id == made.id
     events = jobs.list_events(made.id, limit=5)
     last = next(event.data for event in events.data if event.type == "metrics")
-    assert (last.current_steps, last.total_steps, last.trained_tokens) == (24, 24, 2400)
+    assert (last.current_steps, last.total_steps, last.trained_tokens) == (12, 12, 1200)
     assert last.loss > 0
     assert events.has_more
     answer = client.chat.completions.create(model=done.fine_tuned_model, messages=ask("hello"))

@@ -27,18 +27,16 @@ from openglm.errors import (
 from openglm.maas.database import Transaction
 from openglm.maas.finetuning import events
 from openglm.maas.finetuning.bill import Bill
-from openglm.maas.finetuning.folder import Folder, once
-from openglm.maas.finetuning.hyperparameters import Decided
+from openglm.maas.finetuning.folder import Folder
 from openglm.maas.finetuning.job import Job
 from openglm.maas.finetuning.jobs import Jobs
+from openglm.maas.finetuning.prepare import BAD_INPUT, Plan, Refused, prepare, refused
 from openglm.maas.finetuning.publish import add_model, write_result
-from openglm.maas.finetuning.recipe import recipe_text
 from openglm.maas.finetuning.trainer import Life, Trainer
-from openglm.maas.servers.servers import weight_files
 
 if TYPE_CHECKING:
     from openglm.maas.files.files import Files
-    from openglm.maas.models import Model, Models
+    from openglm.maas.models import Models
     from openglm.maas.money import Billing, Receipt
     from openglm.maas.servers import Servers
 
@@ -48,9 +46,6 @@ TRIES = 3  # starts without one more step in between, after which a job is given
 WAIT_MS = 10_000  # until a job that has no room, or whose last hold is not free yet, is looked at again
 UNPAID_MS = 60_000  # until the bill of a cancelled job is tried again
 RETRY_MS = 5_000
-BAD_INPUT = 2  # the exit code of a trainer that cannot read its recipe or its data
-# Of a checkpoint's bytes, what training it takes: weights in 32 bits, activations, an adapter's optimiser.
-PACKED_ROOM, PLAIN_ROOM = 10, 3  # of 4-bit GGUF and of 16-bit safetensors; used until it was seen once
 _MONEY = (PaymentRequired, BudgetExhausted)
 _OPEN = ("queued", "running")
 _FREE = "lease_owner = NULL, lease_until = 0"
@@ -79,8 +74,7 @@ class Attempt:
         self._means = means
         self._jobs = means.jobs
         self._bill = Bill(means.billing, job, means.jobs.clock)
-        command = (*means.trainer, str(folder.recipe), "--json")
-        self._trainer = Trainer(command, folder.path, stop_s=means.stop_s)
+        self._trainer = Trainer(means.trainer, folder.recipe, stop_s=means.stop_s)
         self._lock: int | None = None  # the open file that locks the folder
         self._began: tuple[int, int] | None = None  # when the first row came, and its step
 
@@ -94,9 +88,10 @@ class Attempt:
             logger.error("the training %s broke off", self._job.id, exc_info=error)
             await self._again(f"it broke off: {type(error).__name__}")
         finally:
-            await asyncio.shield(self._let_go())
+            await asyncio.shield(self.let_go())
 
-    async def _let_go(self) -> None:
+    async def let_go(self) -> None:
+        """Of everything that was taken and not used up: memory, folder, money, lease."""
         self._means.servers.taken(self._name)
         if self._lock is not None:
             os.close(self._lock)
@@ -109,63 +104,53 @@ class Attempt:
 
     async def _run(self) -> None:
         job = self._job
-        model = next((model for model in self._means.models.local if model.name == job.base), None)
-        if model is None:
-            await self.fail("model_not_available", f"the model {job.base!r} is not trained here any more")
-        elif job.tries >= TRIES:
+        if job.tries >= TRIES:
             await self.fail("training_failed", f"the training broke off {job.tries} times at the same step")
-        elif await self._hold(model) and await self._prepare(model):
-            word = "the training begins" if job.started_at is None else "the training goes on"
-            if await self._jobs.change(
-                job.id,
-                _OPEN,
-                "state = 'running', tries = tries + 1, started_at = coalesce(started_at, :now)",
-                also=lambda tx: self._tell(tx, word),
-                now=self._jobs.clock(),
-            ):
-                assert self._lock is not None, "it came with the hold"
-                await self._end(await self._trainer.live(self._lock, self._row))
-
-    async def _prepare(self, model: Model) -> bool:
-        """The files that the trainer reads. The recipe comes last: where it is, everything is."""
-        job, folder = self._job, self._folder
-        if not folder.recipe.exists():
-            try:
-                for file_id, target in (
-                    (job.training_file, folder.training),
-                    (job.validation_file, folder.validation),
-                ):
-                    if file_id:
-                        _, chunks = await self._means.files.content(job, file_id)
-                        await folder.write(target, chunks)
-            except NotFound as error:
-                await self.fail("file_gone", error.message)
-                return False
-            text = recipe_text(
-                model=model.source or "",
-                train=folder.training,
-                validation=folder.validation if job.validation_file else None,
-                output=folder.output,
-                decided=msgspec.json.decode(job.hyperparameters, type=Decided),
-                seed=job.seed,
-                examples=job.examples,
-            )
-            await folder.write(folder.recipe, once(text.encode()))
+            return
+        plan = await self.prepare()
+        if plan is None or not await self._hold(plan):
+            return
         await self._catch_up()
-        return True
+        word = "the training begins" if job.started_at is None else "the training goes on"
+        if await self._jobs.change(
+            job.id,
+            _OPEN,
+            "state = 'running', tries = tries + 1, started_at = coalesce(started_at, :now)",
+            also=lambda tx: self._tell(tx, word),
+            now=self._jobs.clock(),
+        ):
+            assert self._lock is not None, "it came with the plan"
+            await self._end(await self._trainer.live(self._lock, self._row))
+
+    async def prepare(self) -> Plan | None:
+        """The folder's lock, files and plan; None where the job waits, or has ended."""
+        model = next((model for model in self._means.models.local if model.name == self._job.base), None)
+        if model is None:
+            await self.fail("model_not_available", f"{self._job.base!r} is not trained here any more")
+            return None
+        try:
+            self._lock = self._folder.lock()
+            return await prepare(self._means, self._job, self._folder, model, self._lock)
+        except Overloaded as error:
+            await self._wait(error.message)
+        except NotFound as error:
+            await self.fail("file_gone", error.message)
+        except Refused as error:
+            await self._refused(error)
+        return None
 
     async def _catch_up(self) -> None:
         """Note what the trainer logged and we did not live to hear."""
         for row in await asyncio.to_thread(self._folder.rows):
             await self._note(row, heard=False)
 
-    async def _hold(self, model: Model) -> bool:
-        """The folder, room in memory, money. False: the job waits, or has ended."""
+    async def _hold(self, plan: Plan) -> bool:
+        """Room in memory, then money. False: the job waits, or has ended."""
         job = self._job
         try:
-            self._lock = self._folder.lock()
-            await self._means.servers.promise(self._name, await self._memory(model))
-            await self._bill.open(max(job.expected_tokens, job.trained_tokens))
+            memory = max(plan.memory_bytes, await self._jobs.memory_of(job.base))
+            await self._means.servers.promise(self._name, memory)
+            await self._bill.open(max(plan.tokens, job.trained_tokens))
         except Overloaded as error:
             await self._wait(error.message)
         except DuplicateRequest:
@@ -178,35 +163,9 @@ class Attempt:
             return True
         return False
 
-    async def _memory(self, model: Model) -> int:
-        """What the trainer will take: as trainings of this model have, or else a guess."""
-        row = await self._jobs.database.read_one(
-            "SELECT max(memory_bytes) AS most FROM fine_tuning_job WHERE base = :base", base=model.name
-        )
-        if row is not None and row["most"]:
-            return int(row["most"])
-        files = await asyncio.to_thread(weight_files, model.source or "")
-        return sum(
-            file.stat().st_size * (PACKED_ROOM if file.suffix == ".gguf" else PLAIN_ROOM) for file in files
-        )
-
     async def _row(self, row: dict[str, Any]) -> None:
-        """One row of the trainer: told, and paid for as far as can be seen from here."""
         self._means.servers.taken(self._name)
         await self._note(row, heard=True)
-        tokens = row["tokens"]
-        try:
-            await self._bill.cover(max(tokens, -(-tokens * row["total_steps"] // max(1, row["step"]))))
-        except _MONEY as error:
-            if not self._bill.covers(tokens):
-                words = _no_money(error)
-                await self._jobs.change(
-                    self._job.id,
-                    ("running",),
-                    "state = 'pausing'",
-                    also=lambda tx: self._tell(tx, words, level="warn"),
-                )
-                self.stop()
 
     async def _note(self, row: dict[str, Any], *, heard: bool) -> None:
         """Tell a step, once; a new one shows that the job gets on. `heard`: it has just been trained."""
@@ -242,7 +201,7 @@ class Attempt:
         """What the job is after its trainer has ended."""
         await self._jobs.saw_memory(self._job.id, life.memory_bytes)
         job = await self._jobs.load(self._job.id)
-        done = life.done["trained_tokens"] if life.done and life.code == 0 else None
+        done = life.trained_tokens
         if job.state == "cancelling":
             await self.cancelled(job.trained_tokens if done is None else done)
         elif done is not None and self._folder.has_adapter:
@@ -251,11 +210,7 @@ class Attempt:
         elif job.state == "pausing":
             await self.paused()
         elif life.code == BAD_INPUT:
-            words = life.last_words().replace(f"{self._folder.path}/", "")
-            if self._folder.training.name in words:
-                await self.fail("invalid_training_file", words, param="training_file")
-            else:
-                await self.fail("training_refused", words)
+            await self._refused(refused(life.last_words(), self._folder))
         elif life.stopped:
             await self._jobs.change(
                 job.id,
@@ -348,6 +303,12 @@ class Attempt:
             now=self._jobs.clock(),
             error=msgspec.json.encode(error).decode(),
         )
+
+    async def _refused(self, error: Refused) -> None:
+        if error.of_data:
+            await self.fail("invalid_training_file", error.message, param="training_file")
+        else:
+            await self.fail("training_refused", error.message)
 
     async def _unpaid(self, error: OpenGLMError) -> None:
         """No money to begin ends a job; no money to go on pauses it, so that what was trained is not lost."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from openglm.errors import Conflict, OpenGLMError
+from openglm.errors import OpenGLMError
 from openglm.maas.database import Transaction
 from openglm.maas.finetuning.job import Job
 from openglm.maas.ids import Clock, new_id
@@ -21,21 +21,17 @@ ENDPOINTS = {"openai": "/v1/fine_tuning/jobs", "zhipu": "/api/paas/v4/fine_tunin
 
 
 class Bill:
-    """`open` it, `cover` more when more is needed, and end it with `settle` or `void`."""
+    """`open` it, and end it with `settle` or `void`."""
 
     def __init__(self, billing: Billing, job: Job, clock: Clock):
         self._billing = billing
         self._job = job
         self._clock = clock
         self._hold: Hold | None = None
-        self._covered = 0  # tokens
 
     @property
     def is_open(self) -> bool:
         return self._hold is not None
-
-    def covers(self, tokens: int) -> bool:
-        return tokens <= self._covered
 
     async def open(self, tokens: int) -> None:
         """Hold what so many trained tokens cost. The wallet's and the budgets' refusals are raised.
@@ -58,18 +54,6 @@ class Bill:
                 endpoint=ENDPOINTS[self._job.dialect],
             )
         )
-        self._covered = tokens
-
-    async def cover(self, tokens: int) -> None:
-        """Hold enough for so many tokens in all."""
-        hold = self._open()
-        if tokens <= self._covered:
-            return
-        try:
-            self._hold = await self._billing.extend(hold, Usage(), tokens)
-            self._covered = tokens
-        except Conflict:  # we were taken for dead
-            await self.open(tokens)
 
     async def settle(self, tokens: int, also: Callable[[Transaction], None]) -> Receipt:
         """Charge so many tokens in the transaction of `also`: both are written, or neither is."""

@@ -2,7 +2,8 @@
 
 A line is `{"messages": [...], "tools": [...]}`, spelled as in a chat request, and ends with the assistant's
 word; `"weight": 0` in one of its messages says that this one is read, not learned. What a line may not hold
-is refused rather than left out, because it would be missed.
+is refused rather than left out, because it would be missed. Whether the model's own prompt format can spell
+it is the trainer's to say.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ MOST_EXAMPLES = 200_000
 MAX_LINE = 4 << 20  # bytes of one example
 SHOWN_FAULTS = 20
 KEYS = ("messages", "tools", "parallel_tool_calls")
-BYTES_A_TOKEN = 3  # English about 4, Chinese 3 to 5, code about 3; not measured for each tokenizer
-TURN_TOKENS = 8  # what a prompt format adds to a turn, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +36,13 @@ class Fault:
 
 
 class ExampleReader:
-    """Takes a file chunk by chunk, so that no file is held whole; counts examples and tokens, keeps faults.
+    """Takes a file chunk by chunk, so that no file is held whole; counts examples, keeps what is wrong.
 
     `least`: the examples that a file must have.
     """
 
     def __init__(self, least: int = LEAST_EXAMPLES):
         self.examples = 0
-        self.tokens = 0  # of all examples together, about
         self.faults: list[Fault] = []
         self._least = least
         self._rest = b""
@@ -85,28 +83,19 @@ class ExampleReader:
                 raise InvalidRequest(f"the file must have at most {MOST_EXAMPLES} examples")
             if len(text) > MAX_LINE:
                 raise InvalidRequest(f"an example must be at most {MAX_LINE} bytes")
-            self.tokens += check_example(text)
+            check_example(text)
         except InvalidRequest as error:
             self.faults.append(Fault(error.message.replace("the body", "it", 1), self._line))
 
 
-def check_example(text: bytes) -> int:
-    """Its tokens, about; an InvalidRequest says what is wrong with it."""
+def check_example(text: bytes) -> None:
+    """Raise an InvalidRequest that says what is wrong with a line."""
     fields = parse_object(text)
     unknown = next((name for name in fields.data if name not in KEYS), None)
     if unknown is not None:
         raise InvalidRequest(f"unknown field {unknown[:60]!r}; an example has {', '.join(KEYS)}")
-    messages = read_messages(fields)
-    tools = read_tools(fields)
-    _check_turns(fields, messages)
-    size, turns = 0, len(messages) + len(tools)
-    for message in messages:
-        size += len(message.text.encode()) + len((message.reasoning or "").encode())
-        turns += len(message.tool_calls)
-        size += sum(len(call.name) + len(call.arguments.encode()) for call in message.tool_calls)
-    if tools:
-        size += len(str(fields.raw("tools")).encode())
-    return size // BYTES_A_TOKEN + TURN_TOKENS * turns
+    read_tools(fields)
+    _check_turns(fields, read_messages(fields))
 
 
 def _check_turns(fields: Fields, messages: tuple[Message, ...]) -> None:

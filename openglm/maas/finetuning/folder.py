@@ -1,7 +1,7 @@
 """A job's folder in the data folder: what the trainer reads and writes, and what is left of it at the end.
 
-finetuning/JOB/training.jsonl, validation.jsonl, recipe.toml    written before the first start
-finetuning/JOB/output/                                          the trainer's; `adapter/` is the model
+finetuning/JOB/training.jsonl, validation.jsonl, recipe.toml, plan.json    written before it is queued
+finetuning/JOB/output/                                                     the trainer's, with adapter/
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class Folder:
         self.path = data / ROOM / job_id
         self.training = self.path / "training.jsonl"
         self.validation = self.path / "validation.jsonl"
+        self.draft = self.path / "draft.toml"
         self.recipe = self.path / "recipe.toml"
+        self.plan = self.path / "plan.json"
         self.output = self.path / "output"
 
     @property

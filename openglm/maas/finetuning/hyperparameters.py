@@ -1,4 +1,4 @@
-"""The three dials of a job, `auto` or a number, and what `auto` means once the examples are counted."""
+"""The three dials of a job, `auto` or a number. The trainer decides what is left open, but for the epochs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ MAX_MULTIPLIER = 100.0
 SEEN = 100  # examples that a training sees at least, whatever a small file holds
 SEEN_MOST = 30_000  # and at most, whatever a large one holds
 EPOCHS = 3  # between the two
-STEPS = 500  # of an epoch, before batches grow past one example
-AUTO_BATCH = 32
 
 
 class Hyperparameters(msgspec.Struct, frozen=True):
@@ -24,18 +22,21 @@ class Hyperparameters(msgspec.Struct, frozen=True):
     batch_size: int | Auto = "auto"
     learning_rate_multiplier: float | Auto = "auto"
 
-    def decided(self, examples: int) -> Decided:
-        """The numbers for so many examples."""
-        epochs = self.n_epochs if self.n_epochs != "auto" else _epochs(examples)
-        batch = self.batch_size if self.batch_size != "auto" else min(AUTO_BATCH, examples // STEPS) or 1
-        multiplier = 1.0 if self.learning_rate_multiplier == "auto" else self.learning_rate_multiplier
-        return Decided(epochs, min(batch, examples), multiplier)
+    def epochs(self, examples: int) -> int:
+        """How often each of so many examples is seen."""
+        if self.n_epochs != "auto":
+            return self.n_epochs
+        if examples * EPOCHS < SEEN:
+            return min(MAX_EPOCHS, -(-SEEN // max(1, examples)))
+        return max(1, min(EPOCHS, SEEN_MOST // examples))
 
+    @property
+    def asked_batch_size(self) -> int | None:
+        return None if self.batch_size == "auto" else self.batch_size
 
-class Decided(msgspec.Struct, frozen=True):
-    n_epochs: int
-    batch_size: int
-    learning_rate_multiplier: float
+    @property
+    def multiplier(self) -> float:
+        return 1.0 if self.learning_rate_multiplier == "auto" else self.learning_rate_multiplier
 
 
 def read_hyperparameters(fields: Fields | None) -> Hyperparameters:
@@ -53,9 +54,3 @@ def read_hyperparameters(fields: Fields | None) -> Hyperparameters:
         if given("learning_rate_multiplier")
         else "auto",
     )
-
-
-def _epochs(examples: int) -> int:
-    if examples * EPOCHS < SEEN:
-        return min(MAX_EPOCHS, -(-SEEN // examples))
-    return max(1, min(EPOCHS, SEEN_MOST // examples))

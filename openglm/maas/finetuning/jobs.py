@@ -105,6 +105,13 @@ class Jobs:
 
         return await asyncio.shield(self.database.write(work, durable=True))
 
+    async def memory_of(self, base: str) -> int:
+        """What trainings of a model were seen to take at most; 0: there was none yet."""
+        row = await self.database.read_one(
+            "SELECT max(memory_bytes) AS most FROM fine_tuning_job WHERE base = :base", base=base
+        )
+        return int(row["most"] or 0) if row is not None else 0
+
     async def saw_memory(self, job_id: str, memory_bytes: int) -> None:
         """What a trainer took at most, for the next one of the same model."""
         await self.database.write(

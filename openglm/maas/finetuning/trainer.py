@@ -34,12 +34,19 @@ LINE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """How a trainer's life ended. `done` is its last word, if it came to the end of the training."""
+    """How a trainer's life ended. `answer` is its last word in JSON: the end of a training, or a plan."""
 
     code: int
-    done: dict[str, Any] | None
+    answer: dict[str, Any] | None
     said: tuple[str, ...]
     memory_bytes: int
+
+    @property
+    def trained_tokens(self) -> int | None:
+        """Of a training that came to its end."""
+        if self.code or self.answer is None or self.answer.get("status") != "done":
+            return None
+        return int(self.answer["trained_tokens"])
 
     @property
     def stopped(self) -> bool:
@@ -52,12 +59,19 @@ class Life:
         return "; ".join(lines)[:2000] or "it said nothing"
 
 
+OnRow = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+async def _unheard(row: dict[str, Any]) -> None:
+    pass
+
+
 class Trainer:
     """`live` once; `stop` at any time, from the same loop."""
 
-    def __init__(self, command: Sequence[str], folder: Path, *, stop_s: float):
-        self._command = tuple(command)
-        self._folder = folder
+    def __init__(self, trainer: Sequence[str], recipe: Path, flags: Sequence[str] = (), *, stop_s: float):
+        self._command = (*trainer, str(recipe), "--json", "--until-eof", *flags)
+        self._folder = recipe.parent
         self._stop_s = stop_s
         self._stop = asyncio.Event()
 
@@ -65,7 +79,7 @@ class Trainer:
         """End it in order: it finishes its step and writes a checkpoint."""
         self._stop.set()
 
-    async def live(self, lock: int, on_row: Callable[[dict[str, Any]], Awaitable[None]]) -> Life:
+    async def live(self, lock: int, on_row: OnRow = _unheard) -> Life:
         """Start the child and hear it until it ends. `lock`: the open file that locks its folder."""
         child = await asyncio.create_subprocess_exec(
             *self._command,
@@ -86,13 +100,11 @@ class Trainer:
                 child.kill()
                 await asyncio.shield(child.wait())
 
-    async def _hear(
-        self, child: asyncio.subprocess.Process, on_row: Callable[[dict[str, Any]], Awaitable[None]]
-    ) -> Life:
+    async def _hear(self, child: asyncio.subprocess.Process, on_row: OnRow) -> Life:
         assert child.stdout is not None
         assert child.stderr is not None
         said: deque[str] = deque(maxlen=KEPT_LINES)
-        done: dict[str, Any] | None = None
+        answer: dict[str, Any] | None = None
         memory, log = 0, self._folder / "log"
 
         def look() -> None:
@@ -100,16 +112,16 @@ class Trainer:
             memory = max(memory, memory_of(child.pid))
 
         async def rows(pipe: asyncio.StreamReader) -> None:
-            nonlocal done
+            nonlocal answer
             while line := await read_line(pipe):
                 row = _object(line)
                 if row is None:
                     await say(line)
-                elif row.get("status") == "done":
-                    done = row
                 elif "step" in row:
                     look()
                     await on_row(row)
+                else:
+                    answer = row
 
         async def words(pipe: asyncio.StreamReader) -> None:
             while line := await read_line(pipe):
@@ -133,7 +145,7 @@ class Trainer:
             await asyncio.wait(hearing, timeout=10.0)
             for task in (*hearing, *around):
                 task.cancel()
-        return Life(code, done, tuple(said), memory)
+        return Life(code, answer, tuple(said), memory)
 
     async def _end(self, child: asyncio.subprocess.Process) -> None:
         await self._stop.wait()

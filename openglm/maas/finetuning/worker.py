@@ -10,18 +10,19 @@ import asyncio
 import contextlib
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from openglm.errors import NotFound
+from openglm.errors import NotFound, OpenGLMError
 from openglm.maas.database import Transaction
 from openglm.maas.finetuning import events
-from openglm.maas.finetuning.attempt import Attempt, Means
+from openglm.maas.finetuning.attempt import RETRY_MS, TRIES, Attempt, Means
 from openglm.maas.finetuning.examples import LEAST_EXAMPLES, ExampleReader, Fault, read_examples
 from openglm.maas.finetuning.folder import Folder
-from openglm.maas.finetuning.hyperparameters import Decided, Hyperparameters
+from openglm.maas.finetuning.hyperparameters import Hyperparameters
 from openglm.maas.finetuning.job import ENDED, Job
 
 logger = logging.getLogger(__name__)
@@ -140,10 +141,12 @@ class Worker:
     async def _errand(self, job_id: str) -> None:
         """Work of a moment, under a lease that is given up at the end."""
         job = await self._jobs.load(job_id)
+        if job.state == "validating_files":
+            job, faults = await self._read(job)
         attempt = Attempt(job, Folder(self._data, job_id), self._means)
         try:
             if job.state == "validating_files":
-                await self._validate(job, attempt)
+                await self._queue(job, attempt, faults)
             elif job.state == "cancelling":
                 await attempt.cancelled(job.trained_tokens)
             elif job.state == "pausing":
@@ -151,11 +154,11 @@ class Worker:
             elif job.state in ENDED:
                 await self._clean(job)
         finally:
-            await asyncio.shield(self._jobs.release(job_id))
+            await asyncio.shield(attempt.let_go())
 
-    async def _validate(self, job: Job, attempt: Attempt) -> None:
-        """Every line of the files; then the dials that were left to us."""
-        counts: list[ExampleReader] = []
+    async def _read(self, job: Job) -> tuple[Job, dict[str, list[Fault]]]:
+        """Every line of the files: the job with its number of examples, and what is wrong with which file."""
+        faults: dict[str, list[Fault]] = {}
         for param, file_id, least in (
             ("training_file", job.training_file, LEAST_EXAMPLES),
             ("validation_file", job.validation_file, 1),
@@ -169,23 +172,41 @@ class Worker:
             except NotFound as error:
                 reader.faults.append(Fault(error.message))
             if reader.faults:
-                await attempt.fail(f"invalid_{param}", explained(param, reader.faults), param=param)
-                return
-            counts.append(reader)
+                faults[param] = reader.faults
+            if param == "training_file":
+                job = replace(job, examples=reader.examples)
+        return job, faults
+
+    async def _queue(self, job: Job, attempt: Attempt, faults: dict[str, list[Fault]]) -> None:
+        """Let the trainer plan, and queue what it can train on."""
+        for param, found in faults.items():
+            await attempt.fail(f"invalid_{param}", explained(param, found), param=param)
+            return
+        if job.tries >= TRIES:
+            await attempt.fail("training_failed", "the trainer cannot say what this training comes to")
+            return
+        try:
+            plan = await attempt.prepare()
+        except (OpenGLMError, OSError) as error:
+            logger.error("the job %s could not be planned", job.id, exc_info=error)
+            await self._jobs.change(job.id, ("validating_files",), "tries = tries + 1")
+            await self._jobs.release(job.id, wait_ms=RETRY_MS)
+            return
+        if plan is None:
+            return
         asked = msgspec.json.decode(job.hyperparameters, type=Hyperparameters)
-        decided = asked.decided(counts[0].examples)
+        decided = Hyperparameters(asked.epochs(job.examples), plan.batch_size, asked.multiplier)
+        message = f"the files are good: {job.examples} examples, {plan.tokens} tokens to train; queued"
         await self._jobs.change(
             job.id,
             ("validating_files",),
-            "state = 'queued', hyperparameters = :dials, examples = :examples, expected_tokens = :tokens",
-            also=lambda tx: events.tell(
-                tx, job.id, self._jobs.clock(), f"the files are good: {counts[0].examples} examples; queued"
-            ),
-            dials=_text(decided),
-            examples=counts[0].examples,
-            tokens=counts[0].tokens * decided.n_epochs,
+            "state = 'queued', tries = 0, hyperparameters = :dials, examples = :examples,"
+            " expected_tokens = :tokens",
+            also=lambda tx: events.tell(tx, job.id, self._jobs.clock(), message),
+            dials=msgspec.json.encode(decided).decode(),
+            examples=job.examples,
+            tokens=plan.tokens,
         )
-        self._woken.set()
 
     async def _clean(self, job: Job) -> None:
         """Delete what the trainer no longer needs; all of it where no model came of it, or that is gone."""
@@ -208,7 +229,3 @@ class Worker:
 def explained(param: str, faults: list[Fault]) -> str:
     """What is wrong with a file, in one text."""
     return f"the {param} is not good: " + "; ".join(map(str, faults))
-
-
-def _text(decided: Decided) -> str:
-    return msgspec.json.encode(decided).decode()

@@ -1,10 +1,10 @@
-"""A trainer that keeps the contract of `glm train` without a model: RECIPE --json, and what a test adds.
+"""A trainer that keeps the contract of `glm train` without a model, and does what a test adds.
 
+    RECIPE --json --until-eof [--plan]
     --gate FILE      wait at each step until FILE holds a number that is larger than the step
     --fail N CODE    at step N end with CODE, until a file `mended` stands in the output folder
-    --tokens N       of each step
     --deaf           do not hear SIGTERM
-    --until-eof      end with standard input, as all children of the platform do
+    --no-plan N      end with N instead of a plan
 
 The loss of a step depends on nothing but seed and step, so a training that goes on is known by its figures.
 """
@@ -27,11 +27,11 @@ def option(name: str, count: int = 1) -> list[str]:
 
 
 def main() -> int:
-    (path,) = [word for word in sys.argv[1:] if word.endswith("recipe.toml")]
+    (path,) = [word for word in sys.argv[1:] if word.endswith(".toml")]
+    assert {"--json", "--until-eof"} <= set(sys.argv)
     recipe = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     run, data = recipe["run"], recipe["data"]
     output = Path(run["output"])
-    (output / "checkpoint").mkdir(parents=True, exist_ok=True)
     stopped = threading.Event()
     if "--deaf" in sys.argv:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -49,8 +49,30 @@ def main() -> int:
         if "UNREADABLE" in line:
             print(f"error: {data['train']} line {number}: cannot be rendered", file=sys.stderr)
             return 2
-    total = -(-len(examples) // run["batch_size"]) * run["epochs"]
-    each = int((option("--tokens") or ["100"])[0])
+    batch = run.get("batch_size", 2)
+    total = -(-len(examples) // batch) * run["epochs"]
+    each = 100  # tokens of a step
+    if "--plan" in sys.argv:
+        if failing := option("--no-plan"):
+            return int(failing[0])
+        plan = {"tokens": total * each, "steps": total, "batch_size": batch, "learning_rate": 2e-4}
+        print(json.dumps(plan | {"weights_bytes": 1000, "training_bytes": 200, "activation_bytes": 30}))
+        return 0
+    (output / "checkpoint").mkdir(parents=True, exist_ok=True)
+    code = train(recipe, output, total, each, stopped)
+    if code is not None:
+        return code
+    adapter = output / "adapter"
+    adapter.mkdir(exist_ok=True)
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}))
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights of " + recipe["model"]["name"].encode())
+    print(json.dumps({"status": "done", "adapter": str(adapter), "trained_tokens": total * each}), flush=True)
+    return 0
+
+
+def train(recipe: dict, output: Path, total: int, each: int, stopped: threading.Event) -> int | None:
+    """Train from the last checkpoint on; the exit code of a training that did not come to its end."""
+    run, data = recipe["run"], recipe["data"]
     state = output / "checkpoint" / "state.json"
     step = json.loads(state.read_text())["step"] if state.exists() else 0
     metrics = output / "metrics.jsonl"
@@ -86,12 +108,7 @@ def main() -> int:
         print(json.dumps(row), flush=True)
         if step % run["save_every_steps"] == 0:
             save(state, step)
-    adapter = output / "adapter"
-    adapter.mkdir(exist_ok=True)
-    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}))
-    (adapter / "adapter_model.safetensors").write_bytes(b"weights of " + recipe["model"]["name"].encode())
-    print(json.dumps({"status": "done", "adapter": str(adapter), "trained_tokens": total * each}), flush=True)
-    return 0
+    return None
 
 
 def save(state: Path, step: int) -> None:

@@ -27,7 +27,7 @@ from openglm.maas.finetuning.job import ENDED, Job
 
 logger = logging.getLogger(__name__)
 
-TRAINER = (sys.executable, "-m", "openglm.cli", "train", "--until-eof")
+TRAINER = (sys.executable, "-m", "openglm.cli", "train")
 POLL_S = 2.0
 ERRANDS_AT_ONCE = 4
 

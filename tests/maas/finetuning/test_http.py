@@ -71,8 +71,8 @@ class Street:
         return self.client(key).files.create(file=("train.jsonl", content), purpose="fine-tune").id
 
 
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "the condition never held"
         time.sleep(0.01)

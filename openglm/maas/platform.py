@@ -154,6 +154,7 @@ class Platform:
             prices=self.prices,
             models=self.models,
             servers=self.servers,
+            still=self.still,
             data=settings.data,
             node_id=node_id,
             at_once=settings.trainings_at_once if serves else 0,

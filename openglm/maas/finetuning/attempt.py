@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,13 @@ import msgspec
 from openglm.errors import (
     BudgetExhausted,
     DuplicateRequest,
+    Forbidden,
     InvalidRequest,
     NotFound,
     OpenGLMError,
     Overloaded,
     PaymentRequired,
+    Unauthorized,
 )
 from openglm.maas.database import Transaction
 from openglm.maas.finetuning import events
@@ -36,12 +38,14 @@ from openglm.maas.finetuning.trainer import Life, Trainer
 
 if TYPE_CHECKING:
     from openglm.maas.files.files import Files
+    from openglm.maas.identity.caller import Caller
     from openglm.maas.models import Models
     from openglm.maas.money import Billing, Receipt
     from openglm.maas.servers import Servers
 
 logger = logging.getLogger(__name__)
 
+SCOPE = "fine_tuning"  # of keys
 TRIES = 3  # starts without one more step in between, after which a job is given up
 WAIT_MS = 10_000  # until a job that has no room, or whose last hold is not free yet, is looked at again
 UNPAID_MS = 60_000  # until the bill of a cancelled job is tried again
@@ -63,6 +67,7 @@ class Means:
     trainer: Sequence[str]  # `glm train`, or what keeps its contract; recipe and flags are added
     stop_s: float  # for a step and a checkpoint, before a trainer is killed
     settled: Callable[[str, Receipt], None]
+    still: Callable[[Caller], Awaitable[Caller]]  # the caller of a job as their key stands now
 
 
 class Attempt:
@@ -107,6 +112,11 @@ class Attempt:
         if job.tries >= TRIES:
             await self.fail("training_failed", f"the training broke off {job.tries} times at the same step")
             return
+        try:
+            await self.check_rights()
+        except (Unauthorized, Forbidden) as error:
+            await self._pause(error)
+            return
         plan = await self.prepare()
         if plan is None or not await self._hold(plan):
             return
@@ -121,6 +131,12 @@ class Attempt:
         ):
             assert self._lock is not None, "it came with the plan"
             await self._end(await self._trainer.live(self._lock, self._row))
+
+    async def check_rights(self) -> None:
+        """Raise Unauthorized or Forbidden where the job's key has ended, or may not do this any more."""
+        caller = await self._means.still(self._job.who())
+        caller.may_call(SCOPE)
+        caller.may_use(self._job.model)
 
     async def prepare(self) -> Plan | None:
         """The folder's lock, files and plan; None where the job waits, or has ended."""
@@ -201,6 +217,8 @@ class Attempt:
         """What the job is after its trainer has ended."""
         await self._jobs.saw_memory(self._job.id, life.memory_bytes)
         job = await self._jobs.load(self._job.id)
+        if job.ended_at:
+            return
         done = life.trained_tokens
         if job.state == "cancelling":
             await self.cancelled(job.trained_tokens if done is None else done)
@@ -316,11 +334,16 @@ class Attempt:
             word = "insufficient_quota" if isinstance(error, PaymentRequired) else "budget_exhausted"
             await self.fail(word, error.message)
             return
+        await self._pause(error)
+
+    async def _pause(self, error: OpenGLMError) -> None:
+        """For a reason that passes, while nothing is trained."""
+        message = f"the job is paused and can be resumed: {error.message}"
         await self._jobs.change(
             self._job.id,
             _OPEN,
             f"state = 'paused', expected_end_at = NULL, {_FREE}",
-            also=lambda tx: self._tell(tx, _no_money(error), level="warn"),
+            also=lambda tx: self._tell(tx, message, level="warn"),
         )
 
     async def _wait(self, why: str) -> None:
@@ -348,7 +371,3 @@ class Attempt:
 
 class _Moved(Exception):
     """The job is not what the transaction was for; nothing of it was written."""
-
-
-def _no_money(error: OpenGLMError) -> str:
-    return f"the job is paused and can be resumed: {error.message}"

@@ -7,7 +7,7 @@ A model belongs to its organisation and goes with its files when it is deleted.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,7 @@ class FineTuning:
         prices: Prices,
         models: Models,
         servers: Servers,
+        still: Callable[[Caller], Awaitable[Caller]],
         data: Path,
         node_id: str,
         at_once: int = 1,
@@ -82,7 +83,7 @@ class FineTuning:
         self._at_once = at_once
         self._offered = offered
         jobs = Jobs(database, node_id=node_id, clock=clock)
-        means = Means(jobs, files, billing, models, servers, trainer, stop_s, settled)
+        means = Means(jobs, files, billing, models, servers, trainer, stop_s, settled, still)
         self.worker = Worker(means, data=data, at_once=at_once)
 
     async def start(self) -> None:
@@ -250,8 +251,19 @@ class FineTuning:
         moves = (Move(("queued",), "paused"), Move(("running",), "pausing"))
         return await self._steer(job, "pause", moves, ("pausing", "paused"), actor=actor)
 
-    async def resume(self, job: Job, *, actor: Actor) -> Job:
-        """Go on with a paused job from its last checkpoint."""
+    async def resume(self, job: Job, *, caller: Caller | None = None, actor: Actor) -> Job:
+        """Go on with a paused job from its last checkpoint. A caller who resumes it takes it over: it runs on
+        the rights of their key, and is billed to it."""
+        if caller is not None:
+            taken_over = _json(caller)
+            await self._database.write(
+                lambda tx: tx.run(
+                    "UPDATE fine_tuning_job SET caller = :caller WHERE id = :id AND state = 'paused'",
+                    caller=taken_over,
+                    id=job.id,
+                ),
+                durable=True,
+            )
         moves = (Move(("paused",), "queued"), Move(("pausing",), "running"))
         return await self._steer(job, "resume", moves, ("queued", "running"), actor=actor)
 

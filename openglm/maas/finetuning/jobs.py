@@ -13,15 +13,16 @@ from openglm.errors import NotFound
 from openglm.maas.database import Database, Transaction
 from openglm.maas.finetuning.job import COLUMNS, Job, from_row
 from openglm.maas.ids import Clock
+from openglm.maas.leases import LEASE_MS, Leases
 
-LEASE_MS = 30_000
 # Work of a moment: files to check, what nobody trains any more to wind up, folders to tidy.
 _ERRANDS = (
     "cleaned = 0 AND (state IN ('validating_files', 'pausing', 'cancelling')"
     " OR state IN ('succeeded', 'failed', 'cancelled'))"
 )
 _TRAININGS = "cleaned = 0 AND state IN ('queued', 'running')"
-# What was interrupted goes on first; then tenants take turns: first who waited longest for a training.
+# What was interrupted goes on first. Then tenants take turns, though few trainings run at once: first comes
+# whose last training began longest ago.
 _TURNS = (
     "CASE state WHEN 'running' THEN 0 ELSE 1 END, (SELECT coalesce(max(other.started_at), 0)"
     " FROM fine_tuning_job other WHERE other.org_id = fine_tuning_job.org_id), id"
@@ -34,6 +35,11 @@ class Jobs:
         self.clock = clock
         self._node_id = node_id
 
+        def leases(waits: str) -> Leases:
+            return Leases(database, "fine_tuning_job", waits, columns="id", node_id=node_id, clock=clock)
+
+        self._leases, self._errands = leases("cleaned = 0"), leases(_ERRANDS)
+
     async def load(self, job_id: str) -> Job:
         row = await self.database.read_one(f"SELECT {COLUMNS} FROM fine_tuning_job WHERE id = :id", id=job_id)
         if row is None:
@@ -41,20 +47,18 @@ class Jobs:
         return from_row(row)
 
     async def claim_errands(self, most: int) -> Sequence[str]:
-        return await self._claim(_ERRANDS, "id", most)
+        return [row["id"] for row in await self._errands.claim(most)]
 
     async def claim_trainings(self, most: int) -> Sequence[str]:
-        return await self._claim(_TRAININGS, _TURNS, most)
-
-    async def _claim(self, which: str, order: str, most: int) -> Sequence[str]:
+        """Of the trainings that wait, those whose turn it is."""
         if most <= 0:
             return []
         now = self.clock()
 
         def take(tx: Transaction) -> Sequence[str]:
             free = tx.all(
-                f"SELECT id FROM fine_tuning_job WHERE {which} AND lease_until <= :now"
-                f" ORDER BY {order} LIMIT :most",
+                f"SELECT id FROM fine_tuning_job WHERE {_TRAININGS} AND lease_until <= :now"
+                f" ORDER BY {_TURNS} LIMIT :most",
                 now=now,
                 most=most,
             )
@@ -124,43 +128,12 @@ class Jobs:
 
     async def release(self, job_id: str, *, wait_ms: int = 0) -> None:
         """Give a lease up. Nobody takes the job before so much time has passed."""
-        until = self.clock() + wait_ms if wait_ms else 0
-        await asyncio.shield(
-            self.database.write(
-                lambda tx: tx.run(
-                    "UPDATE fine_tuning_job SET lease_owner = NULL, lease_until = :until"
-                    " WHERE id = :id AND lease_owner = :me",
-                    id=job_id,
-                    me=self._node_id,
-                    until=until,
-                )
-            )
-        )
+        await self._leases.put_off(job_id, self.clock() + wait_ms if wait_ms else 0)
 
     async def renew(self, working: Collection[str]) -> dict[str, str]:
         """Prolong leases; the states of those jobs that are still ours."""
-        until, ids = self.clock() + LEASE_MS, sorted(working)
-
-        def prolong(tx: Transaction) -> dict[str, str]:
-            held = {}
-            for job_id in ids:
-                row = tx.one(
-                    "UPDATE fine_tuning_job SET lease_until = :until WHERE id = :id AND lease_owner = :me"
-                    " RETURNING state",
-                    id=job_id,
-                    me=self._node_id,
-                    until=until,
-                )
-                if row is not None:
-                    held[job_id] = row["state"]
-            return held
-
-        return await asyncio.shield(self.database.write(prolong))
+        held = await self._leases.renew(working)
+        return {job_id: (await self.load(job_id)).state for job_id in sorted(held)}
 
     async def free_leases(self) -> None:
-        await self.database.write(
-            lambda tx: tx.run(
-                "UPDATE fine_tuning_job SET lease_owner = NULL, lease_until = 0 WHERE lease_owner = :me",
-                me=self._node_id,
-            )
-        )
+        await self._leases.give_up()

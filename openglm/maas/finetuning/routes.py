@@ -9,6 +9,7 @@ from openglm.dialects.fields import parse_object
 from openglm.errors import FineTuneNotFound, ModelNotFound
 from openglm.maas import door
 from openglm.maas.files.routes import Handler, Wrap, whole
+from openglm.maas.finetuning.attempt import SCOPE
 from openglm.maas.finetuning.wanted import read_wanted
 from openglm.maas.identity.audit import Actor
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from openglm.maas.finetuning.job import Dialect, Job
     from openglm.maas.identity.caller import Caller
 
-SCOPE = "fine_tuning"
 JOBS: tuple[tuple[str, Dialect], ...] = (
     ("/v1/fine_tuning/jobs", "openai"),
     ("/api/paas/v4/fine_tuning/jobs", "zhipu"),
@@ -47,7 +47,7 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
         if dialect == "openai":
             paths += [
                 ("/{id}/pause", "POST", handlers.steer("pause")),
-                ("/{id}/resume", "POST", handlers.steer("resume")),
+                ("/{id}/resume", "POST", handlers.resume),
                 ("/{id}/checkpoints", "GET", handlers.checkpoints),
             ]
         else:
@@ -113,6 +113,12 @@ class Handlers:
             return _json(self._shown(await getattr(self._jobs, deed)(job, actor=actor(request, caller))))
 
         return handler
+
+    async def resume(self, request: Request) -> Response:
+        caller = await self._caller(request)
+        job = await self._job(request, caller)
+        resumed = await self._jobs.resume(job, caller=caller, actor=actor(request, caller))
+        return _json(self._shown(resumed))
 
     async def delete(self, request: Request) -> Response:
         caller = await self._caller(request)

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from openglm.errors import NotFound, OpenGLMError
+from openglm.errors import Forbidden, NotFound, OpenGLMError, Unauthorized
 from openglm.maas.database import Transaction
 from openglm.maas.finetuning import events
 from openglm.maas.finetuning.attempt import RETRY_MS, TRIES, Attempt, Means
@@ -91,8 +91,25 @@ class Worker:
         for job_id, task in tasks.items():
             if job_id not in held:
                 task.cancel()
-            elif held[job_id] in ("pausing", "cancelling") and job_id in self._attempts:
-                self._attempts[job_id].stop()
+            elif job_id in self._attempts:
+                await self._look_after(job_id, self._attempts[job_id], held[job_id])
+
+    async def _look_after(self, job_id: str, attempt: Attempt, state: str) -> None:
+        """Stop what is to pause or to end, and what nobody has the right to any more."""
+        if state == "running":
+            try:
+                await attempt.check_rights()
+                return
+            except (Unauthorized, Forbidden) as error:
+                message = f"the job is paused and can be resumed: {error.message}"
+            await self._jobs.change(
+                job_id,
+                ("running",),
+                "state = 'pausing'",
+                also=lambda tx: events.tell(tx, job_id, self._jobs.clock(), message, level="warn"),
+            )
+        if state != "queued":
+            attempt.stop()
 
     async def _serve(self) -> None:
         while not self._stopping:

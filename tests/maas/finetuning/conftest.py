@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from openglm.errors import Unauthorized
 from openglm.maas.blobs import open_blobs
 from openglm.maas.database import Database
 from openglm.maas.files import Files
@@ -53,6 +54,12 @@ class Bench:
             available=lambda: self.free,
         )
         self.gate = folder / "gate"
+        self.ended_keys: set[str] = set()
+
+    async def still(self, caller: Caller) -> Caller:
+        if caller.key_id in self.ended_keys:
+            raise Unauthorized("this API key was revoked")
+        return caller
 
     def clock(self) -> int:
         self.now += 1
@@ -75,6 +82,7 @@ class Bench:
             prices=self.prices,
             models=self.models,
             servers=self.servers,
+            still=self.still,
             data=self.data,
             node_id=node,
             clock=self.clock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -354,6 +355,41 @@ def test_a_paused_training_holds_nothing_and_goes_on_where_it_was(bench: Bench):
         assert (done.state, done.trained_tokens) == ("succeeded", 9 * EACH)
         assert [point["step"] for point in await tuning.curve(done)] == list(range(1, 10))
         assert await bench.spent() == price_of(9 * EACH)
+
+    asyncio.run(go())
+
+
+def test_a_training_whose_key_ends_pauses_and_goes_on_for_whoever_resumes_it(bench: Bench):
+    async def go():
+        tuning = bench.gated()
+        job = await bench.create(tuning, hyperparameters=THREE_EPOCHS)
+        bench.open_gate(3)
+        await tuning.worker.start()
+        await bench.until(lambda: trained(bench, job.id) == 3 * EACH)
+        bench.ended_keys.add("key_a")
+
+        async def paused() -> bool:
+            return (await bench.job(tuning, job)).state == "paused"
+
+        await bench.until(paused)
+        await bench.until(lambda: not bench.rows("SELECT 1 FROM hold WHERE state = 'open'"))
+        assert await bench.spent() == 0
+        assert "the job is paused and can be resumed: this API key was revoked" in await bench.told(
+            tuning, job
+        )
+        await tuning.resume(await bench.job(tuning, job), actor=SYSTEM)
+        await bench.until(paused)  # by whoever has no key of their own, in vain
+        other = replace(bench.anne, key_id="key_b")
+        bench.open_gate()
+        await tuning.resume(await bench.job(tuning, job), caller=other, actor=SYSTEM)
+
+        async def ended() -> bool:
+            return (await bench.job(tuning, job)).state == "succeeded"
+
+        await bench.until(ended)
+        await tuning.stop()
+        (row,) = bench.rows("SELECT key_id, cost_nano FROM usage_event WHERE status = 'ok'")
+        assert (row["key_id"], row["cost_nano"]) == ("key_b", price_of(9 * EACH))
 
     asyncio.run(go())
 

@@ -28,8 +28,9 @@ class Leases:
         self.node_id = node_id
         self._clock = clock
 
-    async def claim(self, most: int) -> list[Row]:
-        """Take the leases of up to `most` rows that nobody works on."""
+    async def claim(self, most: int, *, each: int = 1 << 30) -> list[Row]:
+        """Take the leases of up to `most` rows that nobody works on; of one organisation, with those that
+        this node works on already, at most `each`."""
         if most <= 0:
             return []
         now = self._clock()
@@ -37,11 +38,15 @@ class Leases:
         found = await self._database.read(
             "SELECT w.id FROM (SELECT id, org_id, row_number() OVER (PARTITION BY org_id ORDER BY id) AS turn"
             f" FROM {self._table} WHERE {self._waits} AND lease_until <= :now) w"
-            " LEFT JOIN (SELECT org_id, count(*) AS running"
+            " LEFT JOIN (SELECT org_id, count(*) AS running,"
+            " sum(CASE WHEN lease_owner = :me THEN 1 ELSE 0 END) AS mine"
             f" FROM {self._table} WHERE {self._waits} AND lease_until > :now AND lease_owner IS NOT NULL"
             " GROUP BY org_id) r ON r.org_id = w.org_id"
+            " WHERE w.turn + coalesce(r.mine, 0) <= :each"
             " ORDER BY w.turn + coalesce(r.running, 0), w.id LIMIT :most",
             now=now,
+            me=self.node_id,
+            each=each,
             most=most,
         )
         if not found:

@@ -1,8 +1,8 @@
-"""Reading documents after they were stored, one at a time: cut and index, make vectors, show.
+"""Reading documents after they were stored: cut and index, make vectors, show.
 
 Each step is written down, so what a killed process began is gone on with by whoever holds the lease next, and
 vectors that were paid for are not made again. A reading shows when it is whole; the one before it shows
-until then.
+until then. A few are read at a time, tenants take turns, and one place is always left for another tenant.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -24,6 +25,7 @@ from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.documents.reading import MAX_BYTES, Manner, digest_apart, told_by
 from openglm.maas.documents.source import DocumentRefused
 from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.leases import Leases
 from openglm.maas.outbound import Fetched
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LEASE_MS = 600_000  # longer than a document may take to read, or a slice to embed
+AT_ONCE = max(2, min(4, os.cpu_count() or 1))  # documents; each may take as much memory as its process may
 FREE_MS = 3_600_000  # until what was left half written is swept
 POLL_S = 5.0
 TRIES = 8
@@ -70,31 +72,34 @@ class Ingest:
         self._embed = embed
         self._fetch = fetch
         self._model_of = model_of
-        self._node_id = node_id
         self._clock = clock
+        self._leases = Leases(
+            database, "knowledge_document", "state = 0", columns="*", node_id=node_id, clock=clock
+        )
+        self._working: dict[str, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
-        self._loop: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Read documents from now on, first those that this node left behind."""
-        await self._free_leases()
-        self._loop = asyncio.create_task(self._serve())
+        """Read documents from now on."""
+        self._loops = [asyncio.create_task(self._serve()), asyncio.create_task(self._keep())]
 
     async def stop(self) -> None:
         """Leave off at once: what was begun is gone on with after the next start."""
-        if self._loop:
-            self._loop.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._loop
-            await self._free_leases()
+        tasks = [*self._loops, *self._working.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._loops:
+            await self._leases.give_up()
 
     def wake(self) -> None:
         """There is something to read or to sweep."""
         self._woken.set()
 
     async def run_pending(self) -> None:
-        while row := await self._claim():
-            await self._work(row)
+        while claimed := await self._leases.claim(1):
+            await self._work(claimed[0])
         await self.sweep()
 
     async def sweep(self) -> int:
@@ -122,44 +127,33 @@ class Ingest:
         while True:
             self._woken.clear()
             try:
-                await self.run_pending()
+                for row in await self._leases.claim(AT_ONCE - len(self._working), each=AT_ONCE - 1):
+                    self._working[row["id"]] = asyncio.create_task(self._in_its_place(row))
+                await self.sweep()
             except Exception as error:
                 logger.error("documents cannot be read", exc_info=error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._woken.wait()
 
-    async def _free_leases(self) -> None:
-        await self._database.write(
-            lambda transaction: transaction.run(
-                "UPDATE knowledge_document SET lease_until = 0 WHERE state = 0 AND lease_owner = :me",
-                me=self._node_id,
-            )
-        )
+    async def _in_its_place(self, row: Row) -> None:
+        try:
+            await self._work(row)
+        except Exception as error:
+            # The lease runs out by itself, and then it is tried again.
+            logger.error("document %s broke off", row["id"], exc_info=error)
+        finally:
+            del self._working[row["id"]]
+            self._woken.set()
 
-    async def _claim(self) -> Row | None:
-        now = self._clock()
-
-        def take(transaction: Transaction) -> Row | None:
-            row = transaction.one(
-                "SELECT d.*, b.embedding_id FROM knowledge_document d"
-                " JOIN knowledge_base b ON b.id = d.knowledge_id"
-                " WHERE d.state = 0 AND d.due_at <= :now AND d.lease_until <= :now"
-                " ORDER BY d.due_at, d.id LIMIT 1",
-                now=now,
-            )
-            if row and transaction.run(
-                "UPDATE knowledge_document SET lease_owner = :me, lease_until = :until"
-                " WHERE id = :id AND lease_until <= :now",
-                id=row["id"],
-                me=self._node_id,
-                until=now + LEASE_MS,
-                now=now,
-            ):
-                return row
-            return None
-
-        return await asyncio.shield(self._database.write(take))
+    async def _keep(self) -> None:
+        """Prolong the leases of what is read here."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                await self._leases.renew(self._working)
+            except Exception as error:
+                logger.error("cannot renew the leases of documents", exc_info=error)
 
     async def _work(self, row: Row) -> None:
         from openglm.maas.identity.caller import Caller
@@ -167,7 +161,7 @@ class Ingest:
         caller = msgspec.json.decode(row["caller"], type=Caller)
         try:
             reading, words = await self._written(row)
-            model = self._model_of(caller, row["embedding_id"])
+            model = self._model_of(caller, await self._embedding_of(row))
             if model:
                 await self._add_vectors(caller, row, reading, model)
             await self._show(row, reading, model, words)
@@ -180,6 +174,14 @@ class Ingest:
         except Exception as error:
             logger.error("document %s broke its reader", row["id"], exc_info=error)
             await self._later(row, error)
+
+    async def _embedding_of(self, row: Row) -> int:
+        base = await self._database.read_one(
+            "SELECT embedding_id FROM knowledge_base WHERE id = :id", id=row["knowledge_id"]
+        )
+        if base is None:
+            raise DocumentRefused("the knowledge base was deleted", code="document_unreachable")
+        return int(base["embedding_id"])
 
     async def _written(self, row: Row) -> tuple[int, int]:
         """The number of a reading whose chunks and terms are stored, and the length of its text."""
@@ -291,7 +293,7 @@ class Ingest:
         for first in range(0, total["chunks"] if total else 0, EMBEDDED):
             if first in there:
                 continue
-            await self._hold_on(row, reading)
+            await self._hold_on(reading)
             chunks = await self._database.read(
                 "SELECT heading, text FROM knowledge_chunk WHERE reading = :reading"
                 " AND number >= :first AND number < :last ORDER BY number",
@@ -314,23 +316,16 @@ class Ingest:
             texts = [f"{one['heading']}\n{one['text']}".strip() for one in chunks]
             await self._embed(caller, model, texts, f"{row['id']}-{reading}-{first}", keep)
 
-    async def _hold_on(self, row: Row, reading: int) -> None:
-        now = self._clock()
-
-        def prolong(transaction: Transaction) -> None:
-            transaction.run(
-                "UPDATE knowledge_document SET lease_until = :until WHERE id = :id AND lease_owner = :me",
-                id=row["id"],
-                me=self._node_id,
-                until=now + LEASE_MS,
-            )
-            transaction.run(
+    async def _hold_on(self, reading: int) -> None:
+        """Keep the sweeper from what is still written."""
+        free = self._clock() + FREE_MS
+        await self._database.write(
+            lambda transaction: transaction.run(
                 "UPDATE knowledge_reading SET free_at = :free WHERE id = :reading AND free_at > 0",
                 reading=reading,
-                free=now + FREE_MS,
+                free=free,
             )
-
-        await self._database.write(prolong)
+        )
 
     async def _show(self, row: Row, reading: int, model: str | None, words: int) -> None:
         def show(transaction: Transaction) -> None:
@@ -361,8 +356,8 @@ class Ingest:
         logger.info("document %s waits: %s", row["id"], error)
         await self._database.write(
             lambda transaction: transaction.run(
-                "UPDATE knowledge_document SET attempts = attempts + 1, due_at = :due, lease_until = 0"
-                " WHERE id = :id AND revision = :revision",
+                "UPDATE knowledge_document SET attempts = attempts + 1, lease_owner = NULL,"
+                " lease_until = :due WHERE id = :id AND revision = :revision",
                 id=row["id"],
                 revision=row["revision"],
                 due=self._clock() + 1000 * 2 ** (row["attempts"] + 1),

@@ -289,7 +289,9 @@ class Knowledge:
             lambda transaction: transaction.run(
                 "UPDATE knowledge_document SET knowledge_type = :type, separators = :separators,"
                 " sentence_size = :size, state = 0, fail_code = NULL, fail_message = NULL,"
-                " revision = revision + 1, attempts = 0, due_at = 0, caller = :caller WHERE id = :id",
+                " revision = revision + 1, attempts = 0, caller = :caller,"
+                # Not at once where it is being read: that reading is dropped when it ends.
+                " lease_until = CASE WHEN lease_owner IS NULL THEN 0 ELSE lease_until END WHERE id = :id",
                 id=document_id,
                 type=manners.knowledge_type,
                 separators=msgspec.json.encode(manners.separators).decode(),

@@ -46,7 +46,9 @@ async def furnish(platform: Platform) -> list[str]:
     """Keys of Ann, who has money, and of Bob."""
     keys = []
     for name in ("ann", "bob"):
-        person = await platform.accounts.sign_up(f"{name}@example.com", PASSWORD, name)
+        person = await platform.accounts.sign_up(
+            f"{name}@example.com", PASSWORD, name, is_founder=name == "ann"
+        )
         keys.append((await platform.keys.create(person.org_id, person.project_id, name)).key)
         await platform.wallet.top_up(person.org_id, START, idempotency_key=name)
     await platform.prices.set_per_million("tiny", uncached="1", output="4", training="10")

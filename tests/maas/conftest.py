@@ -38,7 +38,10 @@ def postgres() -> Iterator[str]:
 
     data = folder / "data"
     pg(str(bin_folder / "initdb"), "-D", str(data), "-U", "openglm", "-A", "trust", "-E", "UTF8")
-    options = f"-k {folder} -c listen_addresses='' -c max_connections=200 -c shared_buffers=32MB"
+    options = (
+        f"-k {folder} -c listen_addresses='' -c max_connections=200 -c shared_buffers=32MB"
+        " -c fsync=off"  # tests kill clients and servers, never the machine
+    )
     pg(str(bin_folder / "pg_ctl"), "-D", str(data), "-o", options, "-w", "-l", str(folder / "log"), "start")
     try:
         yield f"postgresql://openglm@/postgres?host={folder}"
@@ -56,12 +59,34 @@ def postgres_url(postgres: str) -> str:
     return postgres.replace("/postgres?", f"/{name}?")
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that all migrations have run in: copying it costs a hundredth of running them."""
+    path = tmp_path_factory.mktemp("template") / "openglm.db"
+    open_database(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: str) -> str:
+    """The name of one on the server."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE template")
+    open_database(postgres.replace("/postgres?", "/template?")).close()
+    return "template"
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database of one's own."""
+    """The address of a database of one's own, with nothing in its tables."""
     if request.param == "sqlite":
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), tmp_path / "openglm.db")
         return f"sqlite:///{tmp_path / 'openglm.db'}"
-    return request.getfixturevalue("postgres_url")
+    postgres, template = request.getfixturevalue("postgres"), request.getfixturevalue("postgres_template")
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    return postgres.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture

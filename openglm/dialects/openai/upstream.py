@@ -186,15 +186,16 @@ class UpstreamEvents:
             self._over = True
             steps.append((0, [_failure(chunk.error)]))
             return
-        if chunk.usage is not None:
-            self.usage = self._count(chunk.choices, read_usage(chunk.usage))
-            place = chunk.choices[0].index if chunk.choices else 0
-            steps.append((place, [UsageUpdate(self.usage)]))
         for choice in chunk.choices:
             if not 0 <= choice.index < self._choices:
                 raise UpstreamFailure(
                     f"the model's server sent a choice {choice.index} where {self._choices} were asked for"
                 )
+        if chunk.usage is not None:
+            self.usage = self._count(chunk.choices, read_usage(chunk.usage))
+            place = chunk.choices[0].index if chunk.choices else 0
+            steps.append((place, [UsageUpdate(self.usage)]))
+        for choice in chunk.choices:
             self._seen = True
             events = list(_events(choice))
             if choice.finish_reason:

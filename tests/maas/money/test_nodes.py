@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from openglm.errors import Conflict, DuplicateRequest, NotFound, PlanRefused
 from openglm.maas.database import Database, open_database
 from openglm.maas.money import Billing, Invoices, ManualPayments, Plans, Prices, Wallet
 from openglm.maas.platform import Platform
+from openglm.maas.secrets import KEY_BYTES
 from openglm.maas.settings import Settings
 from openglm.messages import Usage
 from tests.maas.money.conftest import NOVEMBER, PLANS, USED, Hand, Money, audited
@@ -216,10 +218,13 @@ def test_a_node_whose_clock_is_wrong_neither_dies_nor_takes_others_for_dead(data
         far.database.close()
 
 
-def test_four_nodes_that_start_for_the_first_time_at_once_all_start(postgres_url, tmp_path: Path):
+def test_four_nodes_that_start_for_the_first_time_at_once_all_start(
+    postgres_url, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     open_database(postgres_url).close()
+    monkeypatch.setenv("OPENGLM_SECRET_KEY", base64.b64encode(bytes(KEY_BYTES)).decode())  # nodes share it
     failures: list[BaseException] = []
-    together = threading.Barrier(4)
+    together = threading.Barrier(4, timeout=60)
 
     def start(number: int) -> None:
         folder = tmp_path / str(number)

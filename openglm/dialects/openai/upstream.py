@@ -186,11 +186,7 @@ class UpstreamEvents:
             self._over = True
             steps.append((0, [_failure(chunk.error)]))
             return
-        for choice in chunk.choices:
-            if not 0 <= choice.index < self._choices:
-                raise UpstreamFailure(
-                    f"the model's server sent a choice {choice.index} where {self._choices} were asked for"
-                )
+        self._check(chunk.choices)
         if chunk.usage is not None:
             self.usage = self._count(chunk.choices, read_usage(chunk.usage))
             place = chunk.choices[0].index if chunk.choices else 0
@@ -208,6 +204,13 @@ class UpstreamEvents:
                 steps[-1][1].extend(events)
             else:
                 steps.append((choice.index, events))
+
+    def _check(self, choices: list[_Choice]) -> None:
+        for choice in choices:
+            if not 0 <= choice.index < self._choices:
+                raise UpstreamFailure(
+                    f"the model's server sent a choice {choice.index} where {self._choices} were asked for"
+                )
 
     def _count(self, choices: list[_Choice], told: Usage) -> Usage:
         """The whole count so far, after this one came with these choices."""

@@ -35,10 +35,10 @@ table.refuses("not_offered", "vector_stores.file_batches.upload_and_poll", files
 table.refuses("not_offered", "videos.edit", "videos.extend", video=MOVIE)
 
 table.refuses("not_offered", "admin.*", "audio.*", "containers.*", "content_provenance_checks.*")
-table.refuses("not_offered", "conversations.*", "decisions.*", "evals.*", "fine_tuning.*", "live.*")
-table.refuses("not_offered", "images.edit", "images.create_variation", "models.delete", "realtime.*")
+table.refuses("not_offered", "conversations.*", "decisions.*", "evals.*", "fine_tuning.alpha.*", "live.*")
+table.refuses("not_offered", "images.edit", "images.create_variation", "realtime.*")
 table.refuses("not_offered", "responses.connect", "safety.*", "skills.*", "uploads.*", "vector_stores.*")
-table.refuses("not_offered", "videos.*")
+table.refuses("not_offered", "videos.*", "fine_tuning.checkpoints.*")
 table.refuses("not_offered", "beta.agents.*", "beta.assistants.*", "beta.chatkit.*", "beta.responses.connect")
 table.refuses("not_offered", "beta.threads.*", "beta.realtime.sessions.*")
 table.refuses("not_offered", "beta.realtime.transcription_sessions.*")

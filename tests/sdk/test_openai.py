@@ -9,7 +9,14 @@ import pytest
 from openai.lib.beta.agents._files import AgentFileStagingError
 from websockets.exceptions import InvalidStatus
 
-from tests.sdk import openai_chat, openai_data, openai_errors, openai_refused, openai_responses  # noqa: F401
+from tests.sdk import (  # noqa: F401  # they fill the table
+    openai_chat,
+    openai_data,
+    openai_errors,
+    openai_refused,
+    openai_responses,
+    openai_tuning,
+)
 from tests.sdk.openai_sdk import Sdk, table
 from tests.sdk.table import World, send
 

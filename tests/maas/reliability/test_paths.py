@@ -102,6 +102,7 @@ def test_a_budget_stops_every_path_before_anything_is_asked_or_charged(house, wa
     """R7: with a budget of next to nothing each path is refused; without it the same request goes through."""
     platform = house.platform
     asyncio.run(platform.prices.set_per_million("*", uncached="1", output="1", per_call="0.01"))
+    asyncio.run(platform.prices.set("search_std", per_call_nano=10_000_000))  # free, until it is priced
     budget = asyncio.run(platform.budgets.set(house.org_id, "org", house.org_id, "total", 1))
     refused = PATHS[name](house, wait_until)
     assert "budget" in refused, refused

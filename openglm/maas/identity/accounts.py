@@ -135,7 +135,7 @@ class Accounts:
         right = await self._passwords.matches(password, known)
         if row is None or known is None or not right or row["disabled_at"] is not None:
             if row is not None:
-                await self._note_failure(row["id"], ip)
+                self._note_failure(row["id"], ip)
             raise Unauthorized("the e-mail address or the password is wrong", reason="rejected")
         better = await self._passwords.hash(password, email="") if self._passwords.outdated(known) else known
 
@@ -394,11 +394,12 @@ class Accounts:
 
     # Inside
 
-    async def _note_failure(self, user_id: str, ip: str | None) -> None:
+    def _note_failure(self, user_id: str, ip: str | None) -> None:
         """Of unknown addresses nothing is written: what strangers type there may be a password, and they
-        could fill the log, which nobody can empty."""
+        could fill the log, which nobody can empty. Nobody waits for it: time must not tell who is known.
+        """
         now = self._clock()
-        await self._database.write(
+        self._database.submit(
             lambda tx: note(tx, now, Actor(None, ip), "user.sign_in_failed", user_id, org_id=None)
         )
 

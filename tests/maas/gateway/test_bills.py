@@ -13,7 +13,6 @@ import openai
 import pytest
 
 from openglm.maas.limits import Rule
-from openglm.maas.upstreams import Channel
 from openglm.maas.platform import Platform
 from openglm.maas.settings import Settings
 from openglm.maas.upstreams import Channel

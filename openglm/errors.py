@@ -39,7 +39,26 @@ class ModelNotFound(InvalidRequest):
 
 
 class PromptTooLong(InvalidRequest):
-    """Prompt plus wanted tokens do not fit into the model's context, or can never fit into the cache."""
+    """Prompt plus wanted tokens do not fit into the model's context, or can never fit into the cache.
+
+    The counts are those that the model's server told, if it did.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str = "invalid_request",
+        hint: str | None = None,
+        prompt: int | None = None,
+        wanted: int | None = None,
+        limit: int | None = None,
+    ):
+        super().__init__(message, param=param, code=code, hint=hint)
+        self.prompt = prompt
+        self.wanted = wanted
+        self.limit = limit
 
 
 class RequestTooLarge(InvalidRequest):

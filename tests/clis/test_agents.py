@@ -200,3 +200,28 @@ def test_an_answer_that_breaks_off_is_asked_for_again(
     assert {name: _output(row) for name, row in rows.items()} == {
         name: count["completion"] for name, count in house.upstream.billed.items()
     }
+
+
+def test_claude_code_goes_on_though_the_model_is_blind_and_its_window_small(house: House, desk: Desk):
+    """It asks for 32,000 tokens, reads a picture and a PDF; each refusal tells it what to do."""
+    (agent,) = (agent for agent in AGENTS if agent.dialect == "anthropic")
+    desk.settle(agent, house)
+    (desk.folder / "paper.pdf").write_bytes(b"%PDF-1.4\n%%EOF\n")
+    files = [{"file_path": str(desk.folder / name)} for name in ("dot.png", "paper.pdf")]
+    play = Play(
+        [Turn("Look.", "Reading.", tuple(("Read", file) for file in files)), Turn("", "All is done.")]
+    )
+
+    def limited(body: dict) -> dict:
+        if body["max_tokens"] > 20_000:
+            fits = "the prompt has 4000 tokens and max_tokens is 32000; together at most 24000 fit"
+            return {"status": 400, "message": f"maximum context length: {fits}"}
+        if "image_url" in json.dumps(body["messages"]):
+            return {"status": 400, "message": "glm is not a multimodal model"}
+        return play(body)
+
+    house.upstream.plays = limited
+    status, output = desk.run(agent.asked("look at both"))
+    assert (status, "All is done." in output) == (0, True), output
+    assert "Image removed" in results(conversation(house))
+    assert "Document removed" in results(conversation(house))

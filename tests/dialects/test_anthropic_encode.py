@@ -263,9 +263,31 @@ def test_every_error_has_its_status_and_type(error, status, kind, headers):
     assert "secret" not in wire.body["error"]["message"]
 
 
-def test_a_prompt_that_is_too_long_is_told_in_the_words_that_agents_know():
-    wire = anthropic.encode_error(errors.PromptTooLong("9 tokens, 8 fit", hint="shorten it"))
-    assert wire.body["error"]["message"] == "prompt is too long: 9 tokens, 8 fit (hint: shorten it)"
+@pytest.mark.parametrize(
+    ("error", "opening"),
+    [
+        (errors.PromptTooLong("9 tokens, 8 fit"), "prompt is too long: 9 tokens"),
+        (errors.InvalidRequest("no", code="image_not_supported"), "could not process image: no"),
+        (errors.InvalidRequest("no", code="document_not_supported"), "could not process PDF: no"),
+        (errors.InvalidRequest("no", code="invalid_signature"), "invalid signature in thinking block: no"),
+    ],
+)
+def test_what_agents_can_mend_is_told_in_the_words_that_they_know(error, opening):
+    error.hint = "mend it"
+    message = anthropic.encode_error(error).body["error"]["message"]
+    assert message.startswith(opening)
+    assert message.endswith(" (hint: mend it)")
+
+
+def test_numbers_of_a_prompt_that_is_too_long_are_told_as_agents_read_them():
+    def said(**numbers: int) -> str:
+        return anthropic.encode_error(errors.PromptTooLong("no", **numbers)).body["error"]["message"]
+
+    assert said(prompt=9, wanted=3, limit=8) == "prompt is too long: 9 tokens > 8 maximum"
+    assert (
+        said(prompt=5, wanted=4, limit=8) == "input length and `max_tokens` exceed context limit: 5 + 4 > 8"
+    )
+    assert said(limit=8) == "prompt is too long: no"
 
 
 def test_pages_of_models():

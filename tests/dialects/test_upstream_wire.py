@@ -364,3 +364,48 @@ def test_a_status_becomes_an_error_of_ours_and_the_inside_stays_inside(status, b
     assert type(error) is kind
     if kind is UpstreamFailure:
         assert error.message == f"the model's server answered with status {status}"
+
+
+@pytest.mark.parametrize(
+    "message", ["glm-4.7 is not a multimodal model", "At most 0 image(s) may be provided in one prompt."]
+)
+def test_a_server_whose_model_sees_no_images_is_understood(message):
+    error = decode_upstream_error(400, json.dumps({"error": {"message": message, "code": 400}}).encode())
+    assert isinstance(error, InvalidRequest)
+    assert error.code == "image_not_supported"
+
+
+@pytest.mark.parametrize(
+    ("message", "numbers"),
+    [
+        ("the prompt has 9 tokens and max_tokens is 3; together at most 10 fit", (9, 3, 10)),
+        ("the prompt has 9 tokens; together at most 8 fit", (9, None, 8)),
+        (
+            "This model's maximum context length is 10 tokens. However, you requested 3 output tokens and"
+            " your prompt contains at least 9 input tokens, for a total of at least 12 tokens.",
+            (9, 3, 10),
+        ),
+        (
+            "'max_tokens' is too large: 3. This model's maximum context length is 10 tokens and your"
+            " request has 9 input tokens (3 > 10 - 9).",
+            (9, 3, 10),
+        ),
+        (
+            "This model's maximum context length is 10 tokens. However, you requested 12 tokens (9 in the"
+            " messages, 3 in the completion). Please reduce the length.",
+            (9, 3, 10),
+        ),
+        (
+            "Requested token count exceeds the model's maximum context length of 10 tokens. You requested a"
+            " total of 12 tokens: 9 tokens from the input messages and 3 tokens for the completion.",
+            (9, 3, 10),
+        ),
+        ("The input (9 tokens) is longer than the model's context length (8 tokens).", (9, None, 8)),
+        ("This model's maximum context length is 8 tokens", (None, None, 8)),
+    ],
+)
+def test_a_request_that_does_not_fit_is_understood_with_its_numbers(message, numbers):
+    code = "context_length_exceeded" if "together" in message else 400
+    error = decode_upstream_error(400, json.dumps({"error": {"message": message, "code": code}}).encode())
+    assert isinstance(error, PromptTooLong)
+    assert (error.prompt, error.wanted, error.limit) == numbers

@@ -215,8 +215,11 @@ def _document(block: Fields) -> Iterator[Part]:
     source = block.needed_object("source")
     kind = source.raw("type")
     if kind not in ("text", "content"):
-        raise source.wrong(
-            "type", "text or content", hint="this server reads no PDFs or files here; send their text"
+        raise InvalidRequest(
+            f"{source.at('type')} must be text or content: this server reads no PDFs or files here",
+            param=source.at("type"),
+            code="document_not_supported",
+            hint="send their text",
         )
     head: list[Any] = [block.text("title"), block.text("context")]
     yield from (TextPart(line) for line in head if line)

@@ -1,8 +1,8 @@
 """Errors on Anthropic's wire: a status and {"type": "error", "error": {type, message}, "request_id"}.
 
 Money that is lacking is a billing_error (402), a spent window or budget a rate_limit_error (429) that tells
-clients not to retry. The official agent compacts its conversation when a message begins with the words
-`prompt is too long`, so ours does.
+clients not to retry. The official agent knows by the words that a message begins with what to do: it asks for
+a shorter answer, compacts its conversation, or goes on without an image or a PDF that cannot be read.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ _TABLE: tuple[tuple[type[OpenGLMError], int, str], ...] = (
     (OpenGLMError, 500, "api_error"),
 )
 _WINDOWS = ("5h", "week", "month")
+_OPENINGS = {
+    "image_not_supported": "could not process image",
+    "document_not_supported": "could not process PDF",
+    "invalid_signature": "invalid signature in thinking block",
+}
 _DETAILED = ("thread_unsupported_request",)  # words that the official SDKs act on
 
 
@@ -83,4 +88,16 @@ def _place(error: OpenGLMError) -> tuple[int, str]:
 
 def _text(error: OpenGLMError) -> str:
     text = f"{error.message} (hint: {error.hint})" if error.hint else error.message
-    return f"prompt is too long: {text}" if isinstance(error, PromptTooLong) else text
+    if not isinstance(error, InvalidRequest):
+        return text
+    if isinstance(error, PromptTooLong) and error.prompt is not None and error.limit is not None:
+        return _too_long(error.prompt, error.wanted, error.limit)
+    opening = "prompt is too long" if isinstance(error, PromptTooLong) else _OPENINGS.get(error.code)
+    return f"{opening}: {text}" if opening else text
+
+
+def _too_long(prompt: int, wanted: int | None, limit: int) -> str:
+    """Word for word as the official agent reads the numbers."""
+    if wanted is not None and prompt < limit:
+        return f"input length and `max_tokens` exceed context limit: {prompt} + {wanted} > {limit}"
+    return f"prompt is too long: {prompt} tokens > {limit} maximum"

@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
+from openglm.dialects.openai.overflow import read_overflow
 from openglm.errors import (
     LATER,
     InvalidRequest,
     ModelNotFound,
     OpenGLMError,
     Overloaded,
-    PromptTooLong,
     RequestTooLarge,
     UpstreamFailure,
 )
@@ -332,6 +332,9 @@ def decode_count(body: bytes) -> int:
     return count
 
 
+_BLIND = ("is not a multimodal model", "At most 0 image(s)")  # vLLM, of a model that sees no images
+
+
 def decode_upstream_error(status: int, body: bytes) -> OpenGLMError:
     """An answer with an error status. What the caller can mend is told to them; the rest stays inside."""
     try:
@@ -343,14 +346,15 @@ def decode_upstream_error(status: int, body: bytes) -> OpenGLMError:
     message = str(known.get("message") or f"the model's server answered with status {status}")[:2000]
     param = known.get("param") if isinstance(known.get("param"), str) else None
     code = str(known.get("code") or "invalid_request")
-    if code == "context_length_exceeded" or "maximum context length" in message:
-        return PromptTooLong(message, param=param, code="context_length_exceeded")
+    if too_long := read_overflow(message, code=code, param=param):
+        return too_long
     if status == 404:
         return ModelNotFound(message, param="model")
     if status == 413:
         return RequestTooLarge(message, param=param)
     if status in (400, 422):
-        return InvalidRequest(message, param=param, code=code)
+        blind = any(words in message for words in _BLIND)
+        return InvalidRequest(message, param=param, code="image_not_supported" if blind else code)
     if status in (429, 503, 529):
         return Overloaded("the model's server is busy")
     return UpstreamFailure(f"the model's server answered with status {status}")

@@ -1,6 +1,7 @@
 """Conversations with agents: a row for each, and one for each turn, kept for thirty days after the last.
 
-A turn is written in the transaction of its bill. One whose conversation was deleted meanwhile is not kept.
+A turn is written in the transaction of its bill, which may be written twice: so each has an id, and is kept
+once. One whose conversation was deleted meanwhile is not kept.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Turn:
     asked: list[dict[str, Any]]
     answered: list[dict[str, Any]]
     text: str
+    id: str = ""  # those kept at first have none
 
 
 class Conversations:
@@ -95,7 +97,8 @@ class Conversations:
         text: str,
     ) -> Callable[[Transaction], None]:
         """What writes the next turn, for the transaction of its bill."""
-        body = msgspec.json.encode({"asked": asked, "answered": answered, "text": text})
+        turn_id = new_id("turn", self._clock())
+        body = msgspec.json.encode({"id": turn_id, "asked": asked, "answered": answered, "text": text})
 
         def add(transaction: Transaction) -> None:
             alive = transaction.run(
@@ -105,8 +108,10 @@ class Conversations:
             )
             if alive:
                 transaction.run(
-                    "INSERT INTO agent_turn (conversation_id, number, body) SELECT :id,"
-                    " coalesce(max(number), 0) + 1, :body FROM agent_turn WHERE conversation_id = :id",
+                    "INSERT INTO agent_turn (conversation_id, number, body) SELECT :id, (SELECT"
+                    " coalesce(max(number), 0) + 1 FROM agent_turn WHERE conversation_id = :id), :body"
+                    " WHERE NOT EXISTS"
+                    " (SELECT 1 FROM agent_turn WHERE conversation_id = :id AND body = :body)",
                     id=conversation_id,
                     body=body,
                 )

@@ -186,7 +186,7 @@ async def begin(
     chat = await chat_of(platform, call, agent, asked)
     asked = await in_conversation(platform, call, agent, asked)
     request = zhipu.ZhipuRequest(chat, asked.request_id, tools=agent.tools)
-    chat, hits = await with_findings(platform, call, request)
+    chat, hits = await with_findings(platform, call, request, agents=True)
     answer = AgentObject(
         agent.id,
         conversation_id=asked.conversation_id,

@@ -87,6 +87,8 @@ class ResponsesHandlers:
     async def create(self, call: Call) -> ASGIApp:
         platform = self._platform
         request = responses.decode_response(call.body)
+        if request.offer.servers:
+            call.caller.may_call("tools")
         org_id = call.caller.org_id
         chat = await self._conversation(call, request)
         if request.background:

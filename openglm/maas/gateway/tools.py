@@ -31,15 +31,16 @@ SIZES = {"medium": 600, "high": 2_500}  # characters of one hit
 
 
 async def with_findings(
-    platform: Platform, call: Call, request: ZhipuRequest
+    platform: Platform, call: Call, request: ZhipuRequest, *, agents: bool = False
 ) -> tuple[ChatRequest, Sequence[Mapping[str, Any]]]:
     """The chat with what its tools found, and a search's hits as they go out. What the caller sent has passed
-    the moderation hook then; findings are not judged."""
+    the moderation hook then; findings are not judged. `agents`: an agent brings the tools along, for whoever
+    may call agents."""
     chat, tools = request.chat, request.tools
     search, retrieval = tools.web_search, tools.retrieval
-    if retrieval:
+    if retrieval and not agents:
         call.caller.may_call("knowledge")
-    if search:
+    if (search or tools.mcp) and not agents:
         call.caller.may_call("tools")
     if retrieval or search:
         await _check_first(platform, call, request)

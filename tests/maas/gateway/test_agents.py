@@ -139,6 +139,14 @@ def test_a_conversation_belongs_to_its_organisation_and_agent_and_ends(house: Ho
     assert not house.rows("SELECT 1 FROM agent_turn")
 
 
+def test_a_turn_whose_bill_is_written_twice_is_kept_once(house: House):
+    conversation = house.post(INVOKE, asked("text_review")).json()["conversation_id"]
+    write = house.platform.conversations.added(conversation, [], [], "the same")
+    for _ in range(2):
+        asyncio.run(house.platform.database.write(write))
+    assert [row["number"] for row in house.rows("SELECT number FROM agent_turn ORDER BY number")] == [1, 2]
+
+
 def test_an_answer_that_breaks_off_is_not_remembered(house: House, wait_until):
     first = house.post(INVOKE, asked("text_review")).json()["conversation_id"]
     house.post(INVOKE, asked("text_review", tokens=9, dies=4, conversation_id=first, stream=True))
@@ -227,10 +235,10 @@ def test_one_part_may_stand_for_a_list_and_text_for_a_part(house: House):
 
 
 def test_agents_are_listed_with_their_variables_and_keys_may_be_kept_from_them(house: House):
-    async def narrow() -> str:
-        (owner,) = house.rows("SELECT org_id, project_id FROM api_key")
+    async def narrow(endpoint: str) -> str:
+        owner = house.rows("SELECT org_id, project_id FROM api_key")[0]
         made = await house.platform.keys.create(
-            owner["org_id"], owner["project_id"], "chat", endpoints=("chat",)
+            owner["org_id"], owner["project_id"], endpoint, endpoints=(endpoint,)
         )
         return made.key
 
@@ -239,4 +247,6 @@ def test_agents_are_listed_with_their_variables_and_keys_may_be_kept_from_them(h
     assert listed[0]["id"] == "general_translation"
     names = [variable["name"] for variable in listed[0]["custom_variables"]]
     assert names == ["source_lang", "target_lang", "glossary", "strategy", "strategy_config"]
-    assert house.post(INVOKE, asked(), key=asyncio.run(narrow())).json()["error"]["code"] == "1220"
+    assert house.post(INVOKE, asked(), key=asyncio.run(narrow("chat"))).json()["error"]["code"] == "1220"
+    searching = house.post(INVOKE, asked("web_research", "tides"), key=asyncio.run(narrow("agents")))
+    assert searching.status_code == 200  # the agent brings its search along

@@ -436,3 +436,18 @@ def test_a_server_that_is_none_fails_the_request_before_anything_is_charged(
     assert answer.json()["error"]["code"] == "1234"
     assert not house.upstream.bodies
     assert house.balance() == 10 * YUAN
+
+
+def test_a_key_without_tools_calls_none(house: House, server: FakeMcp):
+    async def narrow() -> str:
+        (owner,) = house.rows("SELECT org_id, project_id FROM api_key")
+        scopes = ("chat", "responses")
+        made = await house.platform.keys.create(
+            owner["org_id"], owner["project_id"], "talks", endpoints=scopes
+        )
+        return made.key
+
+    key = asyncio.run(narrow())
+    assert house.post(CHAT, chat(server, answers()), key=key).json()["error"]["code"] == "1220"
+    assert house.post(RESPONSES, response(server, answers()), key=key).status_code == 403
+    assert not server.headers

@@ -32,6 +32,7 @@ class FakeUpstream:
     well: bool = True
     counts: bool = True  # whether it has /tokenize
     always: dict[str, Any] = field(default_factory=dict)  # what overrides every script
+    gate: threading.Event | None = None  # answers begin only when it is set
     plays: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # a body -> its script
 
     def __enter__(self) -> FakeUpstream:
@@ -62,6 +63,7 @@ class FakeUpstream:
         app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/abort", self._abort)
         app.router.add_get("/health", self._health)
+        app.router.add_get("/page", self._page)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -74,6 +76,9 @@ class FakeUpstream:
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"}, status=200 if self.well else 503)
+
+    async def _page(self, request: web.Request) -> web.Response:
+        return web.Response(text="<html><body><p>A page.</p></body></html>", content_type="text/html")
 
     async def _abort(self, request: web.Request) -> web.Response:
         self.aborted.add((await request.json())["request_id"])
@@ -88,10 +93,12 @@ class FakeUpstream:
 
     async def _embeddings(self, request: web.Request) -> web.Response:
         body = await request.json()
+        await asyncio.sleep(self.always.get("wait_s", 0))
         data = [
             {"index": index, "embedding": [float(len(str(text))), 1.0]}
             for index, text in enumerate(body["input"])
         ]
+        self.billed[request.headers.get("x-request-id", "")] = {"prompt": 7 * len(data), "completion": 0}
         return web.json_response({"data": data, "usage": {"prompt_tokens": 7 * len(data)}})
 
     async def _images(self, request: web.Request) -> web.Response:
@@ -221,6 +228,8 @@ class FakeUpstream:
             return
         written = 0
         await asyncio.sleep(script.get("wait_s", 0))
+        while self.gate is not None and not self.gate.is_set():
+            await asyncio.sleep(0.005)
         for index, word in enumerate(words):
             if request_id in self.aborted:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ import httpx
 import pytest
 
 from openglm.asgi import Running
+from openglm.dialects import openai
 from openglm.maas.gateway import create_app
+from openglm.maas.gateway.prompts import prompt_bound
 from openglm.maas.identity import Keys
 from openglm.maas.money import Prices, Wallet
 from openglm.maas.platform import Platform
@@ -53,6 +56,12 @@ class House:
     def settled(self, wait_until: Callable) -> None:
         """Waits until no hold is open and nothing goes on."""
         wait_until(lambda: not self.rows("SELECT 1 FROM hold WHERE state = 'open'"))
+
+
+def most(body: dict) -> int:
+    """What a request may cost at most, by the bytes of its prompt."""
+    bound = prompt_bound(openai.decode_chat(json.dumps(body).encode()))
+    return (bound * PICO_IN + body["max_tokens"] * PICO_OUT) // 1000
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from openglm.maas.gateway.prompts import prompt_bound, prompt_guess, text_guess
 from openglm.maas.limits import Rule
 from openglm.maas.money import usage_by_model, usage_sums
 from openglm.maas.upstreams import Channel
-from tests.maas.gateway.conftest import PICO_IN, PICO_OUT, YUAN, House
+from tests.maas.gateway.conftest import PICO_OUT, YUAN, House, most
 from tests.maas.gateway.test_bills import chat, price
 
 # The database has no part in these.
@@ -27,12 +27,6 @@ def leave_in_wallet(house: House, amount: int) -> None:
     asyncio.run(
         wallet.adjust(house.org_id, amount - house.balance(), idempotency_key=f"to {amount}", reason="test")
     )
-
-
-def most(body: dict) -> int:
-    """What a request may cost at most, by the bytes of its prompt."""
-    bound = prompt_bound(openai.decode_chat(json.dumps(body).encode()))
-    return (bound * PICO_IN + body["max_tokens"] * PICO_OUT) // 1000
 
 
 def test_an_answer_whose_most_the_wallet_covers_is_never_broken_off(house: House, wait_until):

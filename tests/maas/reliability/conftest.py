@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,14 @@ class Child:
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
+
+    @property
+    def peak(self) -> int:
+        """The most memory that it has had so far, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found, "the kernel tells the peak of a process"
+        return int(found[1]) * 1024
 
 
 @dataclass

@@ -1,9 +1,17 @@
-"""A platform as a process of its own, to be stopped and killed: DATA DATABASE_URL UPSTREAM_URL."""
+"""A platform as a process of its own, to be stopped and killed: DATA DATABASE_URL UPSTREAM_URL.
+
+`/tasks` says how many tasks its loop has.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from openglm.asgi import run
 from openglm.maas.gateway import create_app
@@ -12,11 +20,17 @@ from openglm.maas.settings import Settings
 from openglm.maas.upstreams import Channel
 
 
+async def tasks(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(len(asyncio.all_tasks())))
+
+
 def main() -> None:
     data, database_url, upstream = sys.argv[1:]
     platform = Platform(Settings(data=Path(data), database_url=database_url), serves=False)
     platform.router.add(Channel("fake", upstream, {"glm": "wire"}, leaving="cancel"))
-    run(create_app(platform), port=0, on_ready=lambda url: print(url, flush=True))
+    app = create_app(platform)
+    app.router.routes.insert(0, Route("/tasks", tasks))
+    run(app, port=0, on_ready=lambda url: print(url, flush=True))
 
 
 main()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
 import pytest
 
+from openglm.maas.money.billing import CHECKPOINT_TOKENS
 from tests.maas.reliability.conftest import Home, read_until_it_breaks, script
 from tests.maas.reliability.counts import SOAK, count
 
-PACE_S = 0.004
-ONE_CHECKPOINT = 3.0 / PACE_S  # tokens of the seconds that may pass between two checkpoints on a busy machine
+PACE_S = 0.003
+# Tokens between two checkpoints, and those of the time that a busy machine may take to write one.
+ONE_CHECKPOINT = CHECKPOINT_TOKENS + int(0.75 / PACE_S)
+KILLED_AFTER = 2 * ONE_CHECKPOINT + 100  # tokens: without checkpoints, or with late ones, more would be lost
+RESOLVED_S = 10.0  # after the restart
 
 
 def chat(**words) -> dict:
@@ -29,7 +34,7 @@ def chat(**words) -> dict:
 @pytest.mark.timeout(3600 if SOAK else 300)
 def test_a_killed_server_loses_at_most_one_checkpoint_and_no_hold(home: Home, wait_until):
     """R2."""
-    for _ in range(count(3, 100)):
+    for _ in range(count(2, 100)):
         home.upstream.billed.clear()
         with home.serving() as child, ThreadPoolExecutor(6) as pool:
             streams = [
@@ -41,19 +46,20 @@ def test_a_killed_server_loses_at_most_one_checkpoint_and_no_hold(home: Home, wa
             billed = home.upstream.billed
             wait_until(
                 lambda billed=billed: (
-                    len(billed) == 6 and min(one["completion"] for one in billed.values()) > 450
+                    len(billed) == 6 and min(one["completion"] for one in billed.values()) > KILLED_AFTER
                 )
             )
             child.kill()
             assert not any(stream.result() for stream in streams)
         wait_until(lambda: home.upstream.open == 0)
         with home.serving():
+            restarted = time.monotonic()
             wait_until(lambda: not home.rows("SELECT 1 FROM hold WHERE state = 'open'"))
+            assert time.monotonic() - restarted <= RESOLVED_S
         rows = home.usage()
         for request_id, wrote in home.upstream.billed.items():
             paid = rows[request_id]["output_text"]
-            assert max(0, wrote["completion"] - ONE_CHECKPOINT) <= paid <= wrote["completion"]
-            assert paid > 0
+            assert wrote["completion"] - ONE_CHECKPOINT <= paid <= wrote["completion"]
         home.check_books()
 
 
@@ -79,7 +85,7 @@ def test_a_stopped_server_lets_streams_end_and_leaves_nothing_open(home: Home, w
 
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600 if SOAK else 300)
-def test_long_work_leaks_neither_memory_nor_files_nor_threads(home: Home, wait_until):
+def test_long_work_leaks_neither_memory_nor_files_nor_threads_nor_tasks(home: Home, wait_until):
     """R9: after a warm-up, as many again of everything change nothing."""
     whole, streams = count(1_500, 500_000), count(150, 50_000)
     at_once = 16
@@ -100,20 +106,22 @@ def test_long_work_leaks_neither_memory_nor_files_nor_threads(home: Home, wait_u
             for start in range(0, whole + streams, 1_000):
                 await asyncio.gather(*map(one, range(start, min(start + 1_000, whole + streams))))
 
-    def state(process: psutil.Process) -> tuple[int, int, int]:
-        return process.memory_info().rss, process.num_fds(), process.num_threads()
+    def state(url: str, process: psutil.Process) -> tuple[int, int, int, int]:
+        tasks = int(httpx.get(f"{url}/tasks").text)
+        return process.memory_info().rss, process.num_fds(), process.num_threads(), tasks
 
     with home.serving() as child:
         process = psutil.Process(child.process.pid)
         asyncio.run(work(child.url))
         wait_until(lambda: not home.rows("SELECT 1 FROM hold WHERE state = 'open'"))
-        memory, files, threads = state(process)
+        memory, files, threads, tasks = state(child.url, process)
         asyncio.run(work(child.url))
         wait_until(lambda: not home.rows("SELECT 1 FROM hold WHERE state = 'open'"))
-        later = state(process)
+        # Clients' connections are just closing, and the upstream's idle ones, at most `at_once`, come and go.
+        wait_until(lambda: state(child.url, process)[1] <= files + at_once)
+        wait_until(lambda: state(child.url, process)[3] <= tasks + 2)
+        later = state(child.url, process)
     assert later[0] < memory * 1.05 + 4e6
-    # Idle connections to the upstream, clients that are just closing and readers of the database come and go.
-    assert later[1] <= files + 3 * at_once
     assert later[2] <= threads + 2
     assert len(home.usage()) == 2 * (whole + streams)
     home.check_books()

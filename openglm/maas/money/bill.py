@@ -14,7 +14,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from openglm.errors import OpenGLMError
 from openglm.maas.money.ask import Hold, Receipt
 from openglm.messages import Usage
 
@@ -77,6 +76,6 @@ class Bill:
             self._words["status"] = "partial"
         try:
             self.receipt = await self._billing.settle(self.hold, self._usage, **self._words)
-        except OpenGLMError:
-            self.drop()  # `also` was refused: what is not written is not charged
+        except Exception:
+            self.drop()  # `also` failed: what is not written is not charged
             raise

@@ -30,7 +30,7 @@ SECRETS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "secret"), SECRETS)
+@pytest.mark.parametrize(("text", "secret"), SECRETS, ids=[text[:16] for text, _ in SECRETS])
 def test_secrets_never_reach_a_log_whichever_way_they_are_logged(text, secret):
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)

@@ -6,6 +6,8 @@ import dataclasses
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,35 @@ def test_weights_are_not_in_the_folder_that_backups_carry():
     assert "OPENGLM_CACHE=/cache" in text(DEPLOY / "Containerfile")
     for mount in ("cache:/cache", "data:/data"):
         assert mount in yaml.safe_load(text(DEPLOY / "compose.yaml"))["services"]["openglm"]["volumes"]
+
+
+def test_the_wheel_holds_every_file_of_the_package(tmp_path):
+    """Tests run from the tree, installations from the wheel: what is missing there is missed at the start."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "openglm", source / "openglm", ignore=shutil.ignore_patterns("__pycache__"))
+    files = [path for path in (source / "openglm").rglob("*") if path.is_file()]
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-index",
+            "-w",
+            tmp_path,
+            source,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("openglm/")}
+    assert packed == {path.relative_to(source).as_posix() for path in files}
 
 
 def test_an_image_is_built_from_the_package_alone():

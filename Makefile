@@ -1,6 +1,8 @@
-# The environment is .venv. PYTHON names the interpreter that makes it (3.11 or newer), ARGS go to the program.
+# The environment is .venv. PYTHON names the interpreter that makes it (3.11 or newer), ARGS go to the program,
+# JOBS is how many processes share the tests.
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 2
 BENCH ?= engine quality gateway retention
 BIN := .venv/bin
 
@@ -16,7 +18,7 @@ run:  ## set up what is missing, then serve page and API on http://127.0.0.1:800
 test: setup  ## run every test, those on a real browser and PostgreSQL too
 	@setup/packages.sh
 	@$(BIN)/python setup/sdks.py > /dev/null
-	@exec $(BIN)/pytest $(ARGS)
+	@exec $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 setup:  ## make .venv with everything that development needs
 	@PYTHON="$(PYTHON)" setup/environment.sh test

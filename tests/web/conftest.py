@@ -26,8 +26,9 @@ ARGUMENTS = (
 expect.set_options(timeout=30_000)  # ms; two busy cores
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One for each file: while Playwright runs, no other test of this process could start an event loop."""
     if not CHROMIUM.is_file():
         pytest.fail(f"the browser tests need Chromium at {CHROMIUM}; run `make setup`, it installs it")
     with sync_playwright() as playwright:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from openglm.maas.database import Row
     from openglm.maas.identity import Caller
     from openglm.maas.money.subscriptions import Meter
     from openglm.maas.platform import Platform
@@ -37,17 +39,17 @@ def routes(platform: Platform) -> list[BaseRoute]:
         )
 
     async def models(request: Request) -> Response:
-        return await used(request, "kind <> 'tool'")
+        return _answer(models_used(await used(request, "kind <> 'tool'")))
 
     async def tools(request: Request) -> Response:
-        return await used(request, "kind = 'tool'")
+        return _answer(tools_used(await used(request, "kind = 'tool'")))
 
-    async def used(request: Request, which: str) -> Response:
+    async def used(request: Request, which: str) -> Sequence[Row]:
         caller = await platform.caller(request, endpoint="monitor")
         start, end = _moment(request, "startTime"), _moment(request, "endTime")
         if not 0 <= end - start <= LONGEST_MS:
             raise InvalidRequest("startTime must lie before endTime, at most a year", param="startTime")
-        return _answer(await usage(platform, caller, start, end, which))
+        return await plan_usage(platform, caller, start, end, which)
 
     return [
         Route(f"/api/monitor/usage/{path}", wrapped(platform, ZHIPU, handler))
@@ -55,9 +57,9 @@ def routes(platform: Platform) -> list[BaseRoute]:
     ]
 
 
-async def usage(platform: Platform, caller: Caller, start: int, end: int, which: str) -> dict[str, Any]:
-    """What the plan paid for between two moments, by hour and model, and in sum."""
-    rows = await platform.database.read(
+async def plan_usage(platform: Platform, caller: Caller, start: int, end: int, which: str) -> Sequence[Row]:
+    """What the plan paid for between two moments, by hour and model."""
+    return await platform.database.read(
         "SELECT created_at / 3600000 AS hour, model, count(*) AS calls, sum(credits) AS credits,"
         " sum(input_uncached + cache_read + cache_write + output_text + output_reasoning) AS tokens"
         f" FROM usage_event WHERE org_id = :org AND is_plan = 1 AND status <> 'void' AND {which}"
@@ -66,32 +68,97 @@ async def usage(platform: Platform, caller: Caller, start: int, end: int, which:
         start=start,
         end=end,
     )
-    models = sorted({row["model"] for row in rows})
-    hours = sorted({row["hour"] for row in rows})
-    total = {name: {"calls": 0, "tokens": 0, "credits": 0} for name in models}
-    for row in rows:
-        for count in ("calls", "tokens", "credits"):
-            total[row["model"]][count] += int(row[count])
-    by_hour = {(row["hour"], row["model"]): row for row in rows}
 
-    def series(count: str) -> list[int]:
-        return [
-            sum(int(by_hour[hour, name][count]) for name in models if (hour, name) in by_hour)
-            for hour in hours
-        ]
 
+def models_used(rows: Sequence[Row]) -> dict[str, Any]:
+    """Calls and tokens by the hour, in sum, and by model, the most used first."""
+    names = _by_size(rows, "tokens")
+    summary = [
+        {
+            "modelName": name,
+            "totalTokens": _sum(rows, "tokens", name),
+            "calls": _sum(rows, "calls", name),
+            "credits": _sum(rows, "credits", name),
+            "sortOrder": place,
+        }
+        for place, name in enumerate(names, 1)
+    ]
     return {
-        "x_time": [f"{datetime.fromtimestamp(hour * 3600, BEIJING):%Y-%m-%d %H:%M}" for hour in hours],
-        "modelCallCount": series("calls"),
-        "tokensUsage": series("tokens"),
-        "creditsUsage": series("credits"),
+        "x_time": _hours(rows),
+        "modelCallCount": _series(rows, "calls", names),
+        "tokensUsage": _series(rows, "tokens", names),
+        "creditsUsage": _series(rows, "credits", names),
         "totalUsage": {
-            "totalModelCallCount": sum(model["calls"] for model in total.values()),
-            "totalTokensUsage": sum(model["tokens"] for model in total.values()),
-            "totalCreditsUsage": sum(model["credits"] for model in total.values()),
-            "modelSummaryList": [{"modelName": name, **counts} for name, counts in total.items()],
+            "totalModelCallCount": _sum(rows, "calls"),
+            "totalTokensUsage": _sum(rows, "tokens"),
+            "totalCreditsUsage": _sum(rows, "credits"),
+            "modelSummaryList": summary,
         },
+        "modelDataList": [
+            {**one, "tokensUsage": _series(rows, "tokens", [name])}
+            for name, one in zip(names, summary, strict=True)
+        ],
+        "modelSummaryList": summary,
+        "granularity": "hourly",
     }
+
+
+def tools_used(rows: Sequence[Row]) -> dict[str, Any]:
+    """Calls of tools by the hour and in sum. There is no zread here, and no search apart from the web's."""
+    names = _by_size(rows, "calls")
+    readers = [name for name in names if name == "reader"]
+    searches = [name for name in names if name != "reader"]
+    summary = [
+        {
+            "toolCode": name,
+            "toolName": name,
+            "totalUsageCount": _sum(rows, "calls", name),
+            "credits": _sum(rows, "credits", name),
+            "sortOrder": place,
+        }
+        for place, name in enumerate(names, 1)
+    ]
+    return {
+        "x_time": _hours(rows),
+        "networkSearchCount": _series(rows, "calls", searches),
+        "webReadMcpCount": _series(rows, "calls", readers),
+        "zreadMcpCount": _series(rows, "calls", []),
+        "totalUsage": {
+            "totalNetworkSearchCount": sum(_sum(rows, "calls", name) for name in searches),
+            "totalWebReadMcpCount": sum(_sum(rows, "calls", name) for name in readers),
+            "totalZreadMcpCount": 0,
+            "totalSearchMcpCount": 0,
+            "totalCreditsUsage": _sum(rows, "credits"),
+            "toolDetails": [
+                {"modelName": one["toolCode"], "totalUsageCount": one["totalUsageCount"]} for one in summary
+            ],
+            "toolSummaryList": summary,
+        },
+        "granularity": "hourly",
+    }
+
+
+def _by_size(rows: Sequence[Row], count: str) -> list[str]:
+    return sorted({row["model"] for row in rows}, key=lambda name: (-_sum(rows, count, name), name))
+
+
+def _sum(rows: Sequence[Row], count: str, name: str | None = None) -> int:
+    return sum(int(row[count]) for row in rows if name is None or row["model"] == name)
+
+
+def _hours(rows: Sequence[Row]) -> list[str]:
+    """The hours in which anything was used, as clocks in Beijing show them."""
+    hours = sorted({row["hour"] for row in rows})
+    return [f"{datetime.fromtimestamp(hour * 3600, BEIJING):%Y-%m-%d %H:%M}" for hour in hours]
+
+
+def _series(rows: Sequence[Row], count: str, names: Sequence[str]) -> list[int]:
+    """A number for each of these hours."""
+    counted = dict.fromkeys(sorted({row["hour"] for row in rows}), 0)
+    for row in rows:
+        if row["model"] in names:
+            counted[row["hour"]] += int(row[count])
+    return list(counted.values())
 
 
 def _limits(meter: Meter) -> list[dict[str, Any]]:

@@ -142,9 +142,15 @@ def a_response_in_the_background_is_polled_streamed_and_cancelled(sdk: Sdk) -> N
     assert "".join(deltas) == rest[-1].response.output_text == "w0 w1 w2 w3 w4 "
 
 
-@table.works("beta.responses.create", "beta.responses.retrieve", "beta.responses.delete")
-@table.works("beta.responses.cancel", "beta.responses.input_items.list")
-@table.works("beta.responses.input_tokens.count", "beta.responses.compact")
+@table.works(
+    "beta.responses.create",
+    "beta.responses.retrieve",
+    "beta.responses.delete",
+    "beta.responses.cancel",
+    "beta.responses.input_items.list",
+    "beta.responses.input_tokens.count",
+    "beta.responses.compact",
+)
 def the_newer_face_of_the_client_does_the_same(sdk: Sdk) -> None:
     lenient = sdk.open(_strict_response_validation=False)
     newer = lenient.beta.responses

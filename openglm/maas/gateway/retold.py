@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
 
 from openglm.asgi.body import ClientGone, until_gone
 from openglm.asgi.events import EventStream, Streams
@@ -58,12 +58,13 @@ class _Telling:
         return b""
 
 
-class Watched:
+class Watched(Response):
     """A stream as the response of a route that nobody watches for the client's going."""
 
     def __init__(self, stream: EventStream):
+        super().__init__()
         self._stream = stream
-        self.headers = MutableHeaders()
+        del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Any) -> None:

@@ -44,10 +44,14 @@ class Town:
     url: str
     page: str
     owner_id: str
+    training_gate: Path
 
     def move_in(self, sdk: str) -> World:
         """Accounts for one SDK, so that it finds nothing of the others'."""
-        return asyncio.run(self._move_in(sdk))
+        world = asyncio.run(self._move_in(sdk))
+        # The model was added from outside, as by `glm admin`: the platform sees it when it looks again.
+        until(lambda: f"tiny-{sdk}" in [status.name for status in self.platform.servers.status()])
+        return world
 
     def bill(self, key: str) -> list[dict]:
         """What a key was billed for, once nothing is held any more."""
@@ -74,6 +78,7 @@ class Town:
             limited_key=await self._key(limited),
             plan_key=await self._key(planned),
             tuning_key=await self._key(tuner),
+            training_gate=str(self.training_gate),
         )
 
     async def _account(self, name: str, *, yuan: int = 0) -> str:
@@ -89,8 +94,10 @@ class Town:
 
 @pytest.fixture(scope="session")
 def town(tmp_path_factory) -> Iterator[Town]:
-    settings = Settings(data=tmp_path_factory.mktemp("town"))
-    platform = Platform(settings, server=serve, trainer=TRAINER)
+    folder = tmp_path_factory.mktemp("town")
+    gate = folder / "gate"
+    gate.write_text("1000")
+    platform = Platform(Settings(data=folder), server=serve, trainer=(*TRAINER, "--gate", str(gate)))
     platform._web = GuardedSession(allow_private=True, resolve=_here)  # where the reader's page is
     owner_id = asyncio.run(_furnish(platform))
     with FakeUpstream() as upstream, _served(PAGE) as page, pytest.MonkeyPatch.context() as patch:
@@ -98,7 +105,7 @@ def town(tmp_path_factory) -> Iterator[Town]:
             patch.setitem(made.__kwdefaults__, "keep_alive_s", 0.05)
         platform.router.add(Channel("fake", upstream.url, {"glm": "wire"}, leaving="cancel"))
         with Running(create_app(platform)) as url:
-            yield Town(platform, upstream, url, page, owner_id)
+            yield Town(platform, upstream, url, page, owner_id, gate)
 
 
 async def _here(host: str, port: int) -> Sequence[str]:

@@ -26,6 +26,7 @@ class World:
     limited_key: str  # one request a minute
     plan_key: str  # a coding plan and no money
     tuning_key: str  # money, and a model of its own that can be fine-tuned: tiny-SDK
+    training_gate: str  # a file with the step that no training passes
 
     @classmethod
     def nowhere(cls) -> World:

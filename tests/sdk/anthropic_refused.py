@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.sdk.anthropic_sdk import table
 
-table.refuses("not_found_error", "messages.batches.*", "beta.messages.batches.*")
 table.sends_nothing("beta.webhooks.parse_unverified", "beta.webhooks.unwrap")
 table.refuses("not_found_error", "files.*", "organization.*", "skills.*", "user_profiles.*")
 table.refuses("not_found_error", "beta.agents.*", "beta.deployment_runs.*", "beta.deployments.*")

@@ -5,7 +5,12 @@ from __future__ import annotations
 import anthropic
 import pytest
 
-from tests.sdk import anthropic_errors, anthropic_messages, anthropic_refused  # noqa: F401
+from tests.sdk import (  # noqa: F401  # they fill the table
+    anthropic_batches,
+    anthropic_errors,
+    anthropic_messages,
+    anthropic_refused,
+)
 from tests.sdk.anthropic_sdk import Sdk, table
 from tests.sdk.table import World, send
 

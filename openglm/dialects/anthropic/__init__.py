@@ -4,9 +4,10 @@ from openglm.dialects.anthropic.answer import PING, MessageChunks, MessageObject
 from openglm.dialects.anthropic.decode import MessagesRequest, decode_count, decode_messages
 from openglm.dialects.anthropic.errors import encode_error, encode_failure, error_body
 from openglm.dialects.anthropic.models import encode_model, encode_models
-from openglm.dialects.anthropic.signature import judge, sign
+from openglm.dialects.anthropic.signature import KEY_PURPOSE, judge, sign
 
 __all__ = [
+    "KEY_PURPOSE",
     "PING",
     "MessageChunks",
     "MessageObject",

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 from typing import Literal
 
+KEY_PURPOSE = "thinking signatures"  # what a platform derives the key for
 _MARK = "glm1."
 _NAME_BYTES = 4
 _MAC_BYTES = 16

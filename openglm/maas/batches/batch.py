@@ -16,7 +16,7 @@ State = Literal[
     "validating", "in_progress", "finalizing", "completed", "failed", "cancelling", "cancelled", "expired"
 ]
 ENDED = ("completed", "failed", "cancelled", "expired")
-Dialect = Literal["openai", "zhipu"]
+Dialect = Literal["openai", "zhipu", "anthropic"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -70,9 +70,11 @@ class Batches:
         metadata: Mapping[str, Any] | None = None,
         auto_delete_input_file: bool = False,
         dialect: Dialect = "openai",
+        total: int = 0,
     ) -> Batch:
-        """Take a batch in. Its lines are validated before the first one runs."""
-        if endpoint not in ENDPOINTS:
+        """Take a batch in. Its lines are validated, and counted if `total` is not known, before the first
+        one runs."""
+        if endpoint not in ENDPOINTS and dialect != "anthropic":
             raise InvalidRequest(
                 f"endpoint must be one of {', '.join(ENDPOINTS)}, got {endpoint[:80]!r}",
                 param="endpoint",
@@ -108,6 +110,7 @@ class Batches:
             "auto_delete_input": int(auto_delete_input_file),
             "metadata": msgspec.json.encode(metadata).decode(),
             "state": "validating",
+            "total": total,
             "output_file_id": new_id("file", now),
             "error_file_id": new_id("file", now),
             "created_at": now,
@@ -139,15 +142,23 @@ class Batches:
             raise no_batch(batch_id)
         return from_row(row)
 
-    async def list(self, owner: Owner, *, limit: int = 20, after: str | None = None) -> BatchPage:
+    async def list(
+        self,
+        owner: Owner,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        dialects: Sequence[Dialect] = ("openai", "zhipu"),
+    ) -> BatchPage:
         """A page of batches, newest first. `after` is the last id of the page before."""
+        spoken = ", ".join(f"'{dialect}'" for dialect in dialects)
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidRequest(f"limit must be from 1 to {MAX_PAGE}, got {limit}", param="limit")
         if after and not is_id(after):
             raise InvalidRequest(f"after must be the id of a batch, got {after[:40]!r}", param="after")
         rows = await self._database.read(
             f"SELECT {COLUMNS} FROM batch WHERE org_id = :org AND project_id = :project"
-            " AND id < :after ORDER BY id DESC LIMIT :most",
+            f" AND dialect IN ({spoken}) AND id < :after ORDER BY id DESC LIMIT :most",
             org=owner.org_id,
             project=owner.project_id,
             after=after or "batch_g",  # past every id: their digits end with f
@@ -174,6 +185,23 @@ class Batches:
         self._worker.cancelled.add(batch.id)
         self._woken.set()
         return batch
+
+    async def delete(self, owner: Owner, batch_id: str) -> None:
+        """Forget a batch that has ended, with its results, and its input if that goes with it."""
+        batch = await self.get(owner, batch_id)
+        if not batch.ended or not batch.cleaned:
+            raise Conflict(f"a batch that is {batch.state} cannot be deleted", hint="cancel it, or wait")
+        for there, file_id in (
+            (batch.auto_delete_input, batch.input_file_id),
+            (batch.has_output, batch.output_file_id),
+            (batch.has_errors, batch.error_file_id),
+        ):
+            if there:
+                with contextlib.suppress(NotFound):  # the owner deleted it before
+                    await self._files.delete(owner, file_id)
+        await self._database.write(
+            lambda t: t.run("DELETE FROM batch WHERE id = :id", id=batch.id), durable=True
+        )
 
     async def start(self) -> None:
         """Work on batches from now on."""

@@ -21,7 +21,7 @@ MAX_ROWS = 50_000
 MAX_EMBEDDING_ROWS = 10_000
 MAX_LINE = 8 << 20  # bytes of one request; more is no batch row but an upload
 MAX_CUSTOM_ID = 256
-SHORTEST_CUSTOM_ID = {"openai": 1, "zhipu": 6}
+SHORTEST_CUSTOM_ID = {"openai": 1, "zhipu": 6, "anthropic": 1}
 
 
 class _Body(msgspec.Struct):

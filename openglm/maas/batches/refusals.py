@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from openglm.dialects import openai, zhipu
+from openglm.dialects import anthropic, openai, zhipu
 from openglm.maas.batches.batch import Dialect
 
-_ENCODE = {"openai": openai.encode_error, "zhipu": zhipu.encode_error}
+_ENCODE = {
+    "openai": openai.encode_error,
+    "zhipu": zhipu.encode_error,
+    "anthropic": anthropic.encode_error,
+}
 
 
 def refusal(error: Exception, dialect: Dialect) -> tuple[int, bytes]:

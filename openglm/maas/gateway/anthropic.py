@@ -14,9 +14,10 @@ from openglm.asgi.events import streamed
 from openglm.dialects import anthropic
 from openglm.errors import ModelNotFound
 from openglm.maas import door
-from openglm.maas.gateway.call import Call, Surface
+from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.endpoint import Endpoint, json_response, wrapped
 from openglm.maas.gateway.generation import known, open_exchange, whole
+from openglm.maas.gateway.surfaces import ANTHROPIC
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -24,14 +25,13 @@ if TYPE_CHECKING:
 
     from openglm.maas.platform import Platform
 
-SURFACE = Surface("anthropic", anthropic.encode_error, payer="either")
 BASES = ("/api/anthropic/v1", "/v1")  # clients put /v1 behind the address that they are given
 
 
 def routes(platform: Platform) -> list[BaseRoute]:
     handlers = AnthropicHandlers(platform)
     found: list[BaseRoute] = [
-        Route(base + path, Endpoint(platform, SURFACE, "messages", handler), methods=["POST"])
+        Route(base + path, Endpoint(platform, ANTHROPIC, "messages", handler), methods=["POST"])
         for base in BASES
         for path, handler in (
             ("/messages", handlers.messages),
@@ -39,8 +39,8 @@ def routes(platform: Platform) -> list[BaseRoute]:
         )
     ]
     for kind, base in ((Route, "/api/anthropic/v1"), (_SharedRoute, "/v1")):
-        found.append(kind(f"{base}/models", wrapped(platform, SURFACE, handlers.models)))
-        found.append(kind(f"{base}/models/{{name:path}}", wrapped(platform, SURFACE, handlers.model)))
+        found.append(kind(f"{base}/models", wrapped(platform, ANTHROPIC, handlers.models)))
+        found.append(kind(f"{base}/models/{{name:path}}", wrapped(platform, ANTHROPIC, handlers.model)))
     return [
         *found,
         Route("/api/anthropic", _here),
@@ -65,7 +65,7 @@ class _SharedRoute(Route):
 class AnthropicHandlers:
     def __init__(self, platform: Platform):
         self._platform = platform
-        self._key = platform.secrets.derive("thinking signatures")
+        self._key = platform.secrets.derive(anthropic.KEY_PURPOSE)
 
     async def messages(self, call: Call) -> ASGIApp:
         chat = anthropic.decode_messages(call.body, self._key).chat

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from openglm.asgi.page import create_page
 from openglm.errors import NotOffered, Unauthorized
 from openglm.maas import door, knowledge, moderation
+from openglm.maas.batches import messages as message_batches
 from openglm.maas.batches import routes as batches
 from openglm.maas.files import routes as files
 from openglm.maas.finetuning import routes as finetuning
@@ -25,7 +26,7 @@ from openglm.maas.gateway.endpoint import (
     json_response,
     wrapped,
 )
-from openglm.maas.gateway.surfaces import BY_WORD, ENVELOPE, OPENAI, ZHIPU
+from openglm.maas.gateway.surfaces import ANTHROPIC, BY_WORD, ENVELOPE, OPENAI, ZHIPU
 from openglm.maas.ids import new_id
 from openglm.maas.images import routes as image_links
 from openglm.maas.operate.metrics import CONTENT_TYPE
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 _ERRORS: tuple[tuple[str, Surface], ...] = (  # of paths that nothing answers to
     ("/api/llm-application", ENVELOPE),
-    ("/api/anthropic", anthropic.SURFACE),
+    ("/api/anthropic", ANTHROPIC),
     ("/api/", ZHIPU),
 )
 
@@ -74,7 +75,17 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     ]
     for part in (anthropic, openai, responses, zhipu, monitor, rerank, images, agents):
         routes += part.routes(platform)
-    for room in (files, batches, tasks, finetuning, search, moderation, knowledge, image_links):
+    for room in (
+        files,
+        batches,
+        message_batches,
+        tasks,
+        finetuning,
+        search,
+        moderation,
+        knowledge,
+        image_links,
+    ):
         routes += room.routes(platform, wrap)
     routes += later.routes(platform)
     routes += setup.routes(platform)
@@ -125,7 +136,7 @@ async def _no_socket(socket: WebSocket) -> None:
 
 def _nothing(scope: Scope, method: str) -> Response:
     path, request_id = scope["path"], new_id("req")
-    shared = anthropic.SURFACE if anthropic.is_spoken(scope) else OPENAI
+    shared = ANTHROPIC if anthropic.is_spoken(scope) else OPENAI
     surface = next((surface for start, surface in _ERRORS if path.startswith(start)), shared)
     answer = error_response(surface, NotOffered(f"there is no {method} {path} here"), request_id)
     if surface is not ENVELOPE:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from openglm.dialects import openai, zhipu
+from openglm.dialects import anthropic, openai, zhipu
 from openglm.dialects.wire import AnswerObject
 from openglm.errors import (
     DuplicateRequest,
@@ -28,7 +28,7 @@ from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.generation import collect, embed, open_exchange, whole
 from openglm.maas.gateway.images import Drawn, draw
 from openglm.maas.gateway.loop import open_answer
-from openglm.maas.gateway.surfaces import OPENAI, ZHIPU
+from openglm.maas.gateway.surfaces import ANTHROPIC, OPENAI, ZHIPU
 from openglm.maas.gateway.tools import with_findings
 from openglm.maas.ids import new_id
 from openglm.messages import EmbeddingRequest
@@ -47,6 +47,7 @@ WORDS = {
     "embeddings": "embeddings",
     "images/generations": "images",
     "agents": "agents",
+    "messages": "messages",
 }
 
 
@@ -66,7 +67,7 @@ class Errands:
         """
         platform = self._platform
         version, _, path = endpoint.removeprefix("/").partition("/")
-        surface = ZHIPU if version == "v4" else OPENAI
+        surface = ZHIPU if version == "v4" else ANTHROPIC if path == "messages" else OPENAI
         request_id = new_id("req", platform.clock())
         try:
             caller = await platform.still(caller)
@@ -87,6 +88,7 @@ class Errands:
                 "embeddings": self._embedding,
                 "images/generations": self._images,
                 "agents": self._agent,
+                "messages": self._message,
             }[path]
             return 200, await work(call, lambda transaction, answer: keep(transaction, 200, answer))
         except (RateLimited, Overloaded, UpstreamFailure, DuplicateRequest):
@@ -122,6 +124,12 @@ class Errands:
         logprobs = request.sampling.logprobs is not None
         exchange = await open_exchange(self._platform, call, request)
         return await _kept(exchange, openai.CompletionObject(request.model, count, logprobs=logprobs), keep)
+
+    async def _message(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
+        key = self._platform.secrets.derive(anthropic.KEY_PURPOSE)
+        chat = anthropic.decode_messages(call.body, key).chat
+        exchange = await open_exchange(self._platform, call, chat)
+        return await _kept(exchange, anthropic.MessageObject(chat.model, key), keep)
 
     async def _embedding(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
         if call.surface is OPENAI:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from openglm.dialects import openai, zhipu
+from openglm.dialects import anthropic, openai, zhipu
 from openglm.maas.gateway.call import Surface
 
 OPENAI = Surface("openai", lambda error, request_id: openai.encode_error(error))
 ZHIPU = Surface("zhipu", lambda error, request_id: zhipu.encode_error(error))
 CODING = Surface("coding", lambda error, request_id: zhipu.encode_error(error), payer="plan")
 ENVELOPE = Surface("zhipu", lambda error, request_id: zhipu.encode_enveloped_error(error))
-BY_WORD = {"openai": OPENAI, "zhipu": ZHIPU, "envelope": ENVELOPE}
+ANTHROPIC = Surface("anthropic", anthropic.encode_error, payer="either")
+BY_WORD = {"openai": OPENAI, "zhipu": ZHIPU, "envelope": ENVELOPE, "anthropic": ANTHROPIC}

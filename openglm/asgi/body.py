@@ -26,7 +26,8 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
     """The whole body; RequestTooLarge past `most` bytes, whatever the headers said."""
     too_large = RequestTooLarge(f"the body must be at most {most} bytes")
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if announced.isdigit() and int(announced) > DRAIN_BYTES:
+    drained = max(most, DRAIN_BYTES)
+    if announced.isdigit() and int(announced) > drained:
         raise too_large
     chunks: list[bytes] = []
     size = 0
@@ -38,7 +39,7 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
         size += len(chunk)
         if size <= most:
             chunks.append(chunk)
-        if size > DRAIN_BYTES or (size > most and not message.get("more_body")):
+        if size > drained or (size > most and not message.get("more_body")):
             raise too_large
         if not message.get("more_body"):
             return b"".join(chunks)

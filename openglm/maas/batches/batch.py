@@ -17,6 +17,7 @@ State = Literal[
 ]
 ENDED = ("completed", "failed", "cancelled", "expired")
 Dialect = Literal["openai", "zhipu", "anthropic"]
+FROM_FILES: tuple[Dialect, ...] = ("openai", "zhipu")  # seen in either's place; Anthropic's only in its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,11 @@ class Batch:
     @property
     def ended(self) -> bool:
         return self.ended_at is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended and nobody works on it any more."""
+        return self.ended and bool(self.cleaned)
 
     def who(self) -> Caller:
         """The caller that made the batch: its rows run in that name."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from openglm.errors import Conflict, InvalidRequest, NotFound
-from openglm.maas.batches.batch import COLUMNS, Batch, BatchPage, Dialect, from_row
+from openglm.maas.batches.batch import COLUMNS, FROM_FILES, Batch, BatchPage, Dialect, from_row
 from openglm.maas.batches.lines import ENDPOINTS
 from openglm.maas.batches.worker import LeaseLost, RunRow, Worker
 from openglm.maas.database import Database, Transaction
@@ -127,13 +127,14 @@ class Batches:
 
         await self._database.write(insert, durable=True)
         self._woken.set()
-        return await self.get(caller, batch_id)
+        return await self.get(caller, batch_id, (dialect,))
 
-    async def get(self, owner: Owner, batch_id: str) -> Batch:
+    async def get(self, owner: Owner, batch_id: str, dialects: Sequence[Dialect] = FROM_FILES) -> Batch:
         if not is_id(batch_id):
             raise no_batch(batch_id)
         row = await self._database.read_one(
-            f"SELECT {COLUMNS} FROM batch WHERE id = :id AND org_id = :org AND project_id = :project",
+            f"SELECT {COLUMNS} FROM batch WHERE id = :id AND org_id = :org AND project_id = :project"
+            f" AND dialect IN ({_listed(dialects)})",
             id=batch_id,
             org=owner.org_id,
             project=owner.project_id,
@@ -148,27 +149,31 @@ class Batches:
         *,
         limit: int = 20,
         after: str | None = None,
-        dialects: Sequence[Dialect] = ("openai", "zhipu"),
+        before: str | None = None,
+        dialects: Sequence[Dialect] = FROM_FILES,
+        largest: int = MAX_PAGE,
     ) -> BatchPage:
-        """A page of batches, newest first. `after` is the last id of the page before."""
-        spoken = ", ".join(f"'{dialect}'" for dialect in dialects)
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidRequest(f"limit must be from 1 to {MAX_PAGE}, got {limit}", param="limit")
-        if after and not is_id(after):
-            raise InvalidRequest(f"after must be the id of a batch, got {after[:40]!r}", param="after")
+        """A page of batches, newest first: those that follow `after`, or those that stand right `before`."""
+        if not 1 <= limit <= largest:
+            raise InvalidRequest(f"limit must be from 1 to {largest}, got {limit}", param="limit")
+        for name, given in (("after", after), ("before", before)):
+            if given and not is_id(given):
+                raise InvalidRequest(f"{name} must be the id of a batch, got {given[:40]!r}", param=name)
+        side, order = ("id > :edge", "ASC") if before else ("id < :edge", "DESC")
         rows = await self._database.read(
             f"SELECT {COLUMNS} FROM batch WHERE org_id = :org AND project_id = :project"
-            f" AND dialect IN ({spoken}) AND id < :after ORDER BY id DESC LIMIT :most",
+            f" AND dialect IN ({_listed(dialects)}) AND {side} ORDER BY id {order} LIMIT :most",
             org=owner.org_id,
             project=owner.project_id,
-            after=after or "batch_g",  # past every id: their digits end with f
+            edge=before or after or "batch_g",  # past every id: their digits end with f
             most=limit + 1,
         )
-        return BatchPage([from_row(row) for row in rows[:limit]], len(rows) > limit)
+        found = [from_row(row) for row in rows[:limit]]
+        return BatchPage(found[::-1] if before else found, len(rows) > limit)
 
-    async def cancel(self, owner: Owner, batch_id: str) -> Batch:
+    async def cancel(self, owner: Owner, batch_id: str, dialects: Sequence[Dialect] = FROM_FILES) -> Batch:
         """Run no further row. What has an answer stays and is charged; the rest is not."""
-        batch = await self.get(owner, batch_id)
+        batch = await self.get(owner, batch_id, dialects)
 
         def update(transaction: Transaction) -> int:
             return transaction.run(
@@ -179,17 +184,17 @@ class Batches:
             )
 
         changed = await self._database.write(update, durable=True)
-        batch = await self.get(owner, batch_id)
+        batch = await self.get(owner, batch_id, dialects)
         if not changed and batch.state not in ("cancelling", "cancelled"):
             raise Conflict(f"a batch that is {batch.state} cannot be cancelled")
         self._worker.cancelled.add(batch.id)
         self._woken.set()
         return batch
 
-    async def delete(self, owner: Owner, batch_id: str) -> None:
+    async def delete(self, owner: Owner, batch_id: str, dialects: Sequence[Dialect] = FROM_FILES) -> None:
         """Forget a batch that has ended, with its results, and its input if that goes with it."""
-        batch = await self.get(owner, batch_id)
-        if not batch.ended or not batch.cleaned:
+        batch = await self.get(owner, batch_id, dialects)
+        if not batch.over:
             raise Conflict(f"a batch that is {batch.state} cannot be deleted", hint="cancel it, or wait")
         for there, file_id in (
             (batch.auto_delete_input, batch.input_file_id),
@@ -272,6 +277,10 @@ class Batches:
             if batch_id not in held and batch_id in self._working:
                 self._working[batch_id].cancel()
         self._worker.cancelled |= {row["id"] for row in stopped} & set(self._working)
+
+
+def _listed(dialects: Sequence[Dialect]) -> str:
+    return ", ".join(f"'{dialect}'" for dialect in dialects)
 
 
 def window_length_ms(window: str) -> int:

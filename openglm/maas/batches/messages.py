@@ -6,18 +6,19 @@ from the two files that a batch leaves.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from openglm.asgi.body import read_body
+from openglm.dialects import anthropic
 from openglm.dialects.fields import Fields, parse_object
-from openglm.errors import Conflict, InvalidRequest
+from openglm.errors import Conflict, InvalidRequest, NotFound
 from openglm.maas import door
-from openglm.maas.batches.batch import Batch
-from openglm.maas.batches.batches import MAX_PAGE
+from openglm.maas.batches.batch import Batch, Dialect
 from openglm.maas.batches.lines import MAX_LINE, MAX_ROWS
 from openglm.maas.files.files import MAX_BYTES_OF
 from openglm.maas.files.routes import Wrap, whole
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
 
 ENDPOINT = "/v1/messages"
 PLACES = ("/api/anthropic/v1/messages/batches", "/v1/messages/batches")
-PAGE = 20
+OURS: tuple[Dialect, ...] = ("anthropic",)
+PAGE, LARGEST_PAGE = 20, 1000  # batches, as documented
 MAX_CUSTOM_ID = 64  # characters, as documented
 _UNRUN = {"batch_cancelled": "canceled", "batch_expired": "expired"}
+_REST = {"cancelled": "canceled", "expired": "expired", "failed": "errored"}  # what became of those not run
 
 
 def routes(platform: Any, wrap: Wrap) -> list[Route]:
@@ -44,8 +47,8 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
 
     async def create(request: Request) -> Response:
         caller = await _caller(request)
-        fields = parse_object(await read_body(request.scope, request.receive, MAX_BYTES_OF["batch"]))
-        content = lines_of(fields)
+        body = await read_body(request.scope, request.receive, MAX_BYTES_OF["batch"])
+        content = await asyncio.to_thread(lambda: lines_of(parse_object(body)))
         file_id = new_id("file", platform.clock())
         await platform.files.write(caller, file_id, "messages.jsonl", "batch", _once(content))
         batch = await platform.batches.create(
@@ -60,11 +63,15 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
 
     async def list_batches(request: Request) -> Response:
         caller, query = await _caller(request), request.query_params
-        if query.get("before_id"):
-            raise InvalidRequest("before_id is not offered here", param="before_id", hint="use after_id")
-        limit = whole(query.get("limit"), PAGE, "limit")
+        if query.get("before_id") and query.get("after_id"):
+            raise InvalidRequest("before_id and after_id exclude each other", param="before_id")
         page = await platform.batches.list(
-            caller, limit=min(limit, MAX_PAGE), after=query.get("after_id"), dialects=("anthropic",)
+            caller,
+            limit=whole(query.get("limit"), PAGE, "limit"),
+            after=query.get("after_id"),
+            before=query.get("before_id"),
+            dialects=OURS,
+            largest=LARGEST_PAGE,
         )
         ids = [batch.id for batch in page.batches]
         return JSONResponse(
@@ -80,31 +87,33 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
         return JSONResponse(shown(await _batch(request), request))
 
     async def cancel(request: Request) -> Response:
-        caller = await _caller(request)
-        return JSONResponse(shown(await platform.batches.cancel(caller, request.path_params["id"]), request))
+        caller, batch_id = await _caller(request), request.path_params["id"]
+        return JSONResponse(shown(await platform.batches.cancel(caller, batch_id, OURS), request))
 
     async def delete(request: Request) -> Response:
-        batch = await _batch(request)
-        await platform.batches.delete(await _caller(request), batch.id)
-        return JSONResponse({"id": batch.id, "type": "message_batch_deleted"})
+        caller, batch_id = await _caller(request), request.path_params["id"]
+        await platform.batches.delete(caller, batch_id, OURS)
+        return JSONResponse({"id": batch_id, "type": "message_batch_deleted"})
 
     async def results(request: Request) -> Response:
         batch = await _batch(request)
-        if not batch.ended:
+        if not batch.over:
             raise Conflict("the results are there once the batch has ended", hint="ask for its status")
-        found = results_of(platform.files, batch)
-        return StreamingResponse(found, media_type="application/x-jsonl")
+        parts = await _opened(platform.files, batch)
+        return StreamingResponse(result_lines(parts), media_type="application/x-jsonl")
 
     async def _caller(request: Request) -> Caller:
         caller: Caller = await platform.caller(request, endpoint="batches")
         return caller
 
     async def _batch(request: Request) -> Batch:
-        batch: Batch = await platform.batches.get(await _caller(request), request.path_params["id"])
+        caller, batch_id = await _caller(request), request.path_params["id"]
+        batch: Batch = await platform.batches.get(caller, batch_id, OURS)
         return batch
 
     def shown(batch: Batch, request: Request) -> dict[str, Any]:
-        return wire(batch, door.our_address(platform, request.scope))
+        place = next(place for place in PLACES if request.url.path.startswith(place))
+        return wire(batch, door.our_address(platform, request.scope) + place)
 
     return [
         Route(base + path, wrap("anthropic", handler), methods=[method])
@@ -143,15 +152,13 @@ def lines_of(fields: Fields) -> bytes:
     return b"".join(lines)
 
 
-def wire(batch: Batch, address: str) -> dict[str, Any]:
-    """A batch as Anthropic shows it. It has ended once nothing of it is left to do."""
-    ended = batch.ended and batch.cleaned
-    fate = {"cancelled": "canceled", "expired": "expired"}.get(batch.state, "processing")
+def wire(batch: Batch, place: str) -> dict[str, Any]:
+    """A batch as Anthropic shows it at an address. It has ended once nothing of it is left to do."""
     counts = dict.fromkeys(("processing", "canceled", "expired"), 0)
     counts |= {"succeeded": batch.completed, "errored": batch.failed}
-    counts[fate] = batch.total - batch.completed - batch.failed
+    counts[_REST.get(batch.state, "processing")] += batch.total - batch.completed - batch.failed
     stopping = batch.state in ("cancelling", "cancelled")
-    status = "ended" if ended else "canceling" if stopping else "in_progress"
+    status = "ended" if batch.over else "canceling" if stopping else "in_progress"
     return {
         "id": batch.id,
         "type": "message_batch",
@@ -159,19 +166,25 @@ def wire(batch: Batch, address: str) -> dict[str, Any]:
         "request_counts": counts,
         "created_at": _moment(batch.created_at),
         "expires_at": _moment(batch.expires_at),
-        "ended_at": _moment(batch.ended_at) if ended else None,
+        "ended_at": _moment(batch.ended_at) if batch.over else None,
         "cancel_initiated_at": _moment(batch.cancelling_at),
         "archived_at": None,
-        "results_url": f"{address}{PLACES[0]}/{batch.id}/results" if ended else None,
+        "results_url": f"{place}/{batch.id}/results" if batch.over else None,
     }
 
 
-async def results_of(files: Any, batch: Batch) -> AsyncIterator[bytes]:
+async def _opened(files: Any, batch: Batch) -> list[AsyncIterator[bytes]]:
+    """What a batch left: the answers, then the errors. Users see these files too and may delete them."""
+    left = ((batch.has_output, batch.output_file_id), (batch.has_errors, batch.error_file_id))
+    try:
+        return [(await files.content(batch, file_id))[1] for there, file_id in left if there]
+    except NotFound:
+        raise NotFound(f"the results of batch {batch.id} were deleted") from None
+
+
+async def result_lines(parts: Sequence[AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
     """A line for each request: what succeeded first, each part in the order of the requests."""
-    for there, file_id in ((batch.has_output, batch.output_file_id), (batch.has_errors, batch.error_file_id)):
-        if not there:
-            continue
-        _, chunks = await files.content(batch, file_id)
+    for chunks in parts:
         rest = b""
         async for chunk in chunks:
             *whole_lines, rest = (rest + chunk).split(b"\n")
@@ -185,15 +198,16 @@ def _result(line: bytes) -> bytes:
 
 def _fate(row: Mapping[str, Any]) -> dict[str, Any]:
     response, error = row["response"], row["error"]
-    if error is not None:
-        return {"type": _UNRUN.get(error["code"], "errored")}
-    if response["status_code"] < 400:
-        return {"type": "succeeded", "message": response["body"]}
-    body = response["body"]
-    if body.get("type") != "error":  # of a row whose answer was lost
-        told = {"type": "api_error", "message": body["error"]["message"]}
-        body = {"type": "error", "error": told, "request_id": response["request_id"]}
-    return {"type": "errored", "error": body}
+    if error is None:
+        body = response["body"]
+        if response["status_code"] < 400:
+            return {"type": "succeeded", "message": body}
+        if body.get("type") == "error":
+            return {"type": "errored", "error": body}
+        error = body["error"]  # of a row whose answer was lost
+    elif error["code"] in _UNRUN:
+        return {"type": _UNRUN[error["code"]]}
+    return {"type": "errored", "error": anthropic.error_body("api_error", error["message"], None)}
 
 
 def _moment(moment_ms: int | None) -> str | None:

@@ -22,7 +22,7 @@ from openglm.errors import (
     RateLimited,
     UpstreamFailure,
 )
-from openglm.maas.batches.batch import COLUMNS, Batch, Fault, from_row
+from openglm.maas.batches.batch import COLUMNS, FROM_FILES, Batch, Fault, from_row
 from openglm.maas.batches.lines import Line, LineReader, TooMuch, bodies, read_lines, spoken
 from openglm.maas.batches.refusals import refusal
 from openglm.maas.batches.rows import add_rows, record_row, request_id_of, result_lines, waiting_lines
@@ -114,7 +114,10 @@ class Worker:
 
     async def _change(self, batch: Batch, state: str, change: str, **values: Any) -> Batch:
         """Move a batch on if it still is in `state` and ours; whatever holds now is returned."""
+        await self._set(batch, state, change, **values)
+        return await self._load(batch.id)
 
+    async def _set(self, batch: Batch, state: str, change: str, **values: Any) -> None:
         def update(transaction: Transaction) -> None:
             transaction.run(
                 f"UPDATE batch SET {change} WHERE id = :id AND lease_owner = :owner AND state = :state",
@@ -125,7 +128,6 @@ class Worker:
             )
 
         await self._database.write(update, durable=True)
-        return await self._load(batch.id)
 
     async def _validate(self, batch: Batch) -> Batch:
         reader = LineReader(batch.endpoint, batch.dialect)
@@ -297,12 +299,13 @@ class Worker:
         if not batch.ended:
             raise LeaseLost(batch.id)
         await self._drop_rows(batch.id)
-        if batch.auto_delete_input and batch.state == "completed":
+        if batch.auto_delete_input and (batch.state == "completed" or batch.dialect not in FROM_FILES):
             try:
                 await self._files.delete(batch, batch.input_file_id)
             except OpenGLMError as error:
                 logger.info("batch %s keeps its input: %s", batch.id, error.message)
-        await self._change(batch, batch.state, "cleaned = 1, lease_until = 0")
+        # From then on its owner may delete it: nothing of it is read again.
+        await self._set(batch, batch.state, "cleaned = 1, lease_until = 0")
         self.cancelled.discard(batch.id)
 
     async def _drop_rows(self, batch_id: str) -> None:

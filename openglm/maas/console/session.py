@@ -259,7 +259,8 @@ async def _depart(
     provider: str, request: Request, platform: House, *, return_to: str, user_id: str | None
 ) -> RedirectResponse:
     back = origin_of(request, platform) + "/api/console/oidc/callback"
-    departure = await platform.oidc.begin(provider, back, return_to=return_to, user_id=user_id)
+    ip = door.address(request.scope)
+    departure = await platform.oidc.begin(provider, back, return_to=return_to, user_id=user_id, ip=ip)
     away = RedirectResponse(departure.url, 303)
     away.set_cookie(
         BROWSER_COOKIE,

@@ -26,6 +26,9 @@ class Allowance:
 PER_PAIR = Allowance(5, 60_000)  # of one address for one account
 PER_ACCOUNT = Allowance(50, 60_000)  # of all addresses for one account
 PER_ADDRESS = Allowance(30, 10_000)  # of one address for all accounts
+DEPARTURES = Allowance(
+    100, 6_000
+)  # of one address to an identity provider; each leaves a row for ten minutes
 NEW_ACCOUNTS = Allowance(100, 10_000)  # of one address: a whole office may stand behind it
 
 
@@ -48,6 +51,13 @@ def to_sign_in(tx: Transaction, now: int, email: str, ip: str | None) -> None:
 def to_sign_up(tx: Transaction, now: int, ip: str | None) -> None:
     buckets = {f"sign-up:{subscriber(ip)}": NEW_ACCOUNTS}
     _count_all(tx, now, buckets, "too many accounts are being made from your network", hint="try again later")
+
+
+def to_depart(tx: Transaction, now: int, ip: str | None) -> None:
+    buckets = {f"depart:{subscriber(ip)}": DEPARTURES}
+    _count_all(
+        tx, now, buckets, "too many sign-ins are being started from your network", hint="try again later"
+    )
 
 
 def forgive(tx: Transaction, email: str, ip: str | None) -> None:

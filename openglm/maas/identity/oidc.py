@@ -19,6 +19,7 @@ import msgspec
 
 from openglm.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized, UpstreamFailure
 from openglm.maas.database import Database, Transaction
+from openglm.maas.identity import attempts
 from openglm.maas.identity.accounts import Accounts
 from openglm.maas.identity.audit import Actor, note
 from openglm.maas.identity.names import clean_email
@@ -32,6 +33,7 @@ REMEMBER_MS = 3600 * 1000  # discovery and keys
 REREAD_MS = 60 * 1000  # keys are not read anew more often than this, whatever tokens name
 LEEWAY_S = 60
 MAX_DOCUMENT = 512 * 1024  # bytes
+FORGET_AT_ONCE = 500  # departures, so that nobody waits long for the writer
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 BROWSER_COOKIE = "glm_oidc"
 _PURPOSE = "oidc-login"
@@ -114,10 +116,20 @@ class Oidc:
         await self._session.close()
 
     async def begin(
-        self, provider: str, redirect_uri: str, *, return_to: str = "/", user_id: str | None = None
+        self,
+        provider: str,
+        redirect_uri: str,
+        *,
+        return_to: str = "/",
+        user_id: str | None = None,
+        ip: str | None = None,
     ) -> Departure:
-        """Start a sign-in; with `user_id`, link the identity to that signed-in user instead."""
+        """Start a sign-in; with `user_id`, link the identity to that signed-in user instead.
+
+        Anybody may, and each leaves a row: an address may only so often, and old rows go.
+        """
         chosen, now = self.named(provider), self._clock()
+        await self._database.write(lambda tx: attempts.to_depart(tx, now, ip))
         metadata = (await self._metadata(chosen)).metadata
         state, browser, nonce, verifier = (chance.token_urlsafe(32) for _ in range(4))
         hashed = fingerprint(state)
@@ -133,7 +145,7 @@ class Oidc:
         }
 
         def work(tx: Transaction) -> None:
-            tx.run("DELETE FROM oidc_login WHERE expires_at <= :now", now=now)
+            _forget_expired(tx, now)
             tx.run(
                 "INSERT INTO oidc_login (state_hash, browser_hash, provider, sealed, user_id, redirect_uri,"
                 " return_to, expires_at)"
@@ -171,6 +183,7 @@ class Oidc:
 
         def take(tx: Transaction) -> dict[str, Any] | None:
             row = tx.one("SELECT * FROM oidc_login WHERE state_hash = :state", state=hashed)
+            _forget_expired(tx, now)
             gone = tx.run("DELETE FROM oidc_login WHERE state_hash = :state", state=hashed)
             return dict(row) if row is not None and gone else None
 
@@ -382,6 +395,16 @@ class Oidc:
                 f"the identity provider answered {answer.status} without what was asked for"
             )
         return found
+
+
+def _forget_expired(tx: Transaction, now: int) -> None:
+    """Some of those who never came back; each that comes takes more of them away than it adds."""
+    tx.run(
+        "DELETE FROM oidc_login WHERE state_hash IN"
+        " (SELECT state_hash FROM oidc_login WHERE expires_at <= :now ORDER BY expires_at LIMIT :most)",
+        now=now,
+        most=FORGET_AT_ONCE,
+    )
 
 
 def _alive(user: User) -> User:

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from openglm.errors import Conflict, Forbidden, NotFound, Unauthorized, UpstreamFailure
+from openglm.errors import Conflict, Forbidden, NotFound, RateLimited, Unauthorized, UpstreamFailure
 from openglm.maas.identity import Actor, Oidc, Provider
+from openglm.maas.identity.attempts import DEPARTURES
+from openglm.maas.identity.oidc import LOGIN_MS
 from tests.maas.fake_provider import KEYS, running_provider
 
 PASSWORD = "correct horse battery"
@@ -268,5 +270,23 @@ def test_the_only_way_to_sign_in_cannot_be_unlinked(world):
         with pytest.raises(NotFound):
             await oidc.unlink(user, fake.issuer, actor=by)
         assert "hush" not in repr(oidc.providers)
+
+    run(world, scenario)
+
+
+def test_an_address_departs_only_so_often_and_old_departures_go(world):
+    async def scenario(fake, oidc):
+        def waiting() -> int:
+            return world.database.read_now("SELECT count(*) AS n FROM oidc_login")[0]["n"]
+
+        for _ in range(DEPARTURES.burst):
+            await oidc.begin("corp", BACK, ip="2001:db8::1")
+        with pytest.raises(RateLimited):
+            await oidc.begin("corp", BACK, ip="2001:db8::2")  # the same subscriber
+        await oidc.begin("corp", BACK, ip="192.0.2.1")
+        assert waiting() == DEPARTURES.burst + 1
+        world.time.pass_s(LOGIN_MS / 1000)
+        await oidc.begin("corp", BACK, ip="192.0.2.1")
+        assert waiting() == 1
 
     run(world, scenario)

@@ -214,6 +214,7 @@ from openglm.commands import (  # noqa: E402
     admin_models,  # noqa: F401
     admin_money,  # noqa: F401
     admin_orgs,  # noqa: F401
+    admin_quotas,  # noqa: F401
     admin_search,  # noqa: F401
     admin_upkeep,  # noqa: F401
 )

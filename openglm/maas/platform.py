@@ -45,6 +45,7 @@ from openglm.maas.money import (
 from openglm.maas.operate.metrics import GatewayMetrics
 from openglm.maas.operate.request_log import RequestLog
 from openglm.maas.outbound import Fetched, GuardedSession
+from openglm.maas.quotas.quotas import Quotas
 from openglm.maas.responses import Responses
 from openglm.maas.search import LocalIndex, Reader, SearchEngine, SearxngEngine
 from openglm.maas.search.routes import TOOLS
@@ -102,6 +103,7 @@ class Platform:
         self.invoices = Invoices(self.database, currency=settings.currency, clock=clock)
         self.budgets = Budgets(self.database, clock=clock)
         self.limits = Limits(self.database)
+        self.quotas = Quotas(self.database, clock=clock)
         # Who answers
         self.client = Client()
         self.router = Router(self.client, clock=clock)
@@ -113,9 +115,9 @@ class Platform:
         self.models.changed = self.servers.offer
         # What else there is
         self.moderation = _moderation(settings)
-        self._web = GuardedSession()
+        # The second is for MCP servers, whose streams stay open.
+        self._web, self._tools_web = GuardedSession(), GuardedSession()
         self._operators_web = GuardedSession(allow_private=True)
-        self._tools_web = GuardedSession()  # for MCP servers, whose streams stay open
         self.oidc = Oidc(
             self.database,
             self.secrets,

@@ -137,3 +137,18 @@ def test_what_cannot_be_done_is_said_in_words(admin):
     assert "no user" in admin("user", "disable", "nobody@example.com", fails=True)
     admin("user", "add", "bob@example.com", "--password-file", str(admin.secret))
     assert "--org" in admin("wallet", "show", fails=True)
+
+
+def test_quotas_are_set_listed_and_removed(admin):
+    admin("user", "add", "ann@example.com", "--password-file", str(admin.secret))
+    admin("quota", "set", "file_bytes", "50GiB", "--tier", "gold")
+    admin("quota", "set", "files", "none")
+    admin("quota", "set", "organisations", "3", "--user", "ann@example.com")
+    rows = admin("quota", "list")
+    assert {"holder": "gold", "name": "file_bytes", "most": 50 << 30, "what": "bytes in files"} in rows
+    assert {"holder": "*", "name": "files", "most": None, "what": "files"} in rows
+    mine = {row["name"]: row for row in admin("quota", "list", "--org", "ann")}
+    assert (mine["projects"]["used"], mine["projects"]["limit"], mine["files"]["limit"]) == (1, 100, None)
+    admin("quota", "remove", "files")
+    assert "*" not in {row["holder"] for row in admin("quota", "list")}
+    assert "did you mean files?" in admin("quota", "set", "fils", "1", fails=True)

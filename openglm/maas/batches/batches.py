@@ -22,6 +22,7 @@ from openglm.maas.database import Database, Transaction
 from openglm.maas.files.files import MAX_BYTES_OF, Files, Owner, is_id
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.leases import Leases
+from openglm.maas.quotas.quota import check
 
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
@@ -123,9 +124,11 @@ class Batches:
             # The file may be on its way out: a batch either finds it, or is refused.
             if not transaction.one("SELECT id FROM file WHERE id = :id", id=input_file_id):
                 raise NotFound(f"no file {input_file_id!r}")
+            # Its results find room in any case, so it begins only where there is some.
+            check(transaction, caller.org_id, now, open_batches=1, files=1, file_bytes=1)
             transaction.run(f"INSERT INTO batch ({names}) VALUES ({places})", **values)
 
-        await self._database.write(insert, durable=True)
+        await self._database.write(insert, durable=True, lock=caller.org_id)
         self._woken.set()
         return await self.get(caller, batch_id, (dialect,))
 

@@ -23,6 +23,7 @@ from openglm.maas.batches.lines import MAX_LINE, MAX_ROWS
 from openglm.maas.files.files import MAX_BYTES_OF
 from openglm.maas.files.routes import Wrap, whole
 from openglm.maas.ids import new_id
+from openglm.maas.quotas.quota import QuotaReached
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -51,14 +52,18 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
         content = await asyncio.to_thread(lambda: lines_of(parse_object(body)))
         file_id = new_id("file", platform.clock())
         await platform.files.write(caller, file_id, "messages.jsonl", "batch", _once(content))
-        batch = await platform.batches.create(
-            caller,
-            input_file_id=file_id,
-            endpoint=ENDPOINT,
-            auto_delete_input_file=True,
-            dialect="anthropic",
-            total=content.count(b"\n"),
-        )
+        try:
+            batch = await platform.batches.create(
+                caller,
+                input_file_id=file_id,
+                endpoint=ENDPOINT,
+                auto_delete_input_file=True,
+                dialect="anthropic",
+                total=content.count(b"\n"),
+            )
+        except QuotaReached:  # the client never learns of the file, so nobody else would delete it
+            await platform.files.delete(caller, file_id)
+            raise
         return JSONResponse(shown(batch, request))
 
     async def list_batches(request: Request) -> Response:

@@ -21,6 +21,7 @@ from openglm.maas.console import (
     money,
     orgs,
     people,
+    quotas,
     reference,
     requests,
     serving,
@@ -51,7 +52,7 @@ _TAGS = [
         ("audit", "Who did what."),
         ("people", "For operators: all users and organisations."),
         ("serving", "For operators: models, channels, servers."),
-        ("limits", "For operators: prices, limits, redeem codes."),
+        ("limits", "For operators: prices, limits, quotas, redeem codes."),
     )
 ]
 
@@ -100,7 +101,20 @@ def create_console(platform: Platform) -> ASGIApp:
         root_path_in_servers=False,
     )
     app.state.platform = platform
-    for part in (session, orgs, keys, money, usage, requests, finetuning, audit, people, serving, limits):
+    for part in (
+        session,
+        orgs,
+        keys,
+        money,
+        usage,
+        requests,
+        finetuning,
+        audit,
+        people,
+        serving,
+        limits,
+        quotas,
+    ):
         app.include_router(part.router)
     app.add_api_route("/docs", _docs, include_in_schema=False, response_class=HTMLResponse)
     app.add_exception_handler(OpenGLMError, _explained)

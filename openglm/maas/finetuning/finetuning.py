@@ -27,6 +27,7 @@ from openglm.maas.finetuning.wanted import MAX_SEED, Wanted
 from openglm.maas.finetuning.worker import TRAINER, Worker, explained
 from openglm.maas.identity.audit import Actor, note
 from openglm.maas.ids import Clock, new_id, wall_clock
+from openglm.maas.quotas.quota import check
 
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
@@ -128,6 +129,7 @@ class FineTuning:
 
         def insert(tx: Transaction) -> None:
             _check_room(tx, caller.org_id)
+            check(tx, caller.org_id, now, fine_tuned_models=1, files=1, file_bytes=1)
             for file_id in filter(None, (wanted.training_file, wanted.validation_file)):
                 # The file may be on its way out: a job either finds it, or is refused.
                 if not tx.one("SELECT id FROM file WHERE id = :id", id=file_id):
@@ -136,7 +138,7 @@ class FineTuning:
             events.tell(tx, job_id, now, "the job was created; its files are checked")
             note(tx, now, actor, "finetuning.create", job_id, org_id=caller.org_id, details={"model": base})
 
-        await self._database.write(insert, durable=True)
+        await self._database.write(insert, durable=True, lock=caller.org_id)
         self.worker.wake()
         return await self.get(caller.org_id, job_id)
 

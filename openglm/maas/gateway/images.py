@@ -97,6 +97,8 @@ async def draw(
     does the bill. `also` makes of them what is written in the transaction of the bill."""
     request = known(platform, call, request)
     await refuse_unsafe(platform.moderation, request.prompt)
+    if links:
+        await platform.images.look_for_room(call.caller, request.n)
     prompt = len(request.prompt.encode())
     slot = platform.limits.enter(call.caller, request.model, prompt)
     try:

@@ -81,6 +81,8 @@ class ResponsesHandlers:
         request = responses.decode_response(call.body)
         if request.offer.servers:
             call.caller.may_call("tools")
+        if request.store:
+            await platform.responses.look_for_room(call.caller.org_id)
         _, chat = await self._conversations.of(call, request)
         if request.background:
             return await self._begin(call, request, chat)

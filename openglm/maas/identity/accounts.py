@@ -35,6 +35,8 @@ from openglm.maas.identity.people import (
 )
 from openglm.maas.identity.roles import Role, as_role
 from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.quotas.quota import check
+from openglm.maas.secrets import fingerprint
 
 FRESH_MS = 15 * 60_000  # of a sign-in that stands for the old password
 
@@ -97,7 +99,8 @@ class Accounts:
                 raise _no_founder()
             return self._settle_in(tx, now, user, invited, ip)
 
-        return await self._database.write(work, durable=True)
+        lock = await self._inviting(invitation) if invitation else None
+        return await self._database.write(work, durable=True, lock=lock)
 
     async def add(self, email: str, password: str, name: str, *, actor: Actor = SYSTEM) -> SignedUp:
         """By an operator: a new user with an organisation of their own, whatever strangers may do."""
@@ -240,11 +243,12 @@ class Accounts:
         def work(tx: Transaction) -> Org:
             if not tx.one("SELECT 1 FROM app_user WHERE id = :id AND disabled_at IS NULL", id=owner_id):
                 raise NotFound(f"no user {owner_id!r}")
+            check(tx, owner_id, now, organisations=1)
             org_id, _ = add_org(tx, now, name, owner_id)
             note(tx, now, actor, "org.create", org_id, org_id=org_id, details={"name": name})
             return Org(org_id, name, "default", False, now)
 
-        return await self._database.write(work, durable=True)
+        return await self._database.write(work, durable=True, lock=owner_id)
 
     async def org(self, org_id: str) -> Org:
         row = await self._database.read_one("SELECT * FROM org WHERE id = :id", id=org_id)
@@ -353,11 +357,12 @@ class Accounts:
         def work(tx: Transaction) -> invitations.NewInvitation:
             lock_org(tx, org_id)
             _may_change(tx, org_id, by, wanted, wanted)
+            check(tx, org_id, now, invitations=1)
             made = invitations.make(tx, now, org_id, email, wanted, by=by.user_id, valid_ms=valid_ms)
             note(tx, now, by, "member.invite", email, org_id=org_id, details={"role": wanted})
             return made
 
-        return await self._database.write(work, durable=True)
+        return await self._database.write(work, durable=True, lock=org_id)
 
     async def open_invitations(self, org_id: str) -> tuple[invitations.Invitation, ...]:
         """Those that can still be accepted."""
@@ -379,6 +384,7 @@ class Accounts:
 
         def work(tx: Transaction) -> Member:
             invited = invitations.take(tx, now, token, user.email)
+            check(tx, invited.org_id, now, members=1)
             if tx.one(
                 "SELECT 1 FROM member WHERE org_id = :org AND user_id = :user",
                 org=invited.org_id,
@@ -390,7 +396,7 @@ class Accounts:
             note(tx, now, actor, "member.join", user_id, org_id=invited.org_id, details=details)
             return member_row(tx, invited.org_id, user_id)
 
-        return await self._database.write(work, durable=True)
+        return await self._database.write(work, durable=True, lock=await self._inviting(token))
 
     # Inside
 
@@ -402,6 +408,13 @@ class Accounts:
         self._database.submit(
             lambda tx: note(tx, now, Actor(None, ip), "user.sign_in_failed", user_id, org_id=None)
         )
+
+    async def _inviting(self, token: str) -> str | None:
+        """The organisation behind an invitation, whose members are counted when it is taken up."""
+        row = await self._database.read_one(
+            "SELECT org_id FROM invitation WHERE token_hash = :hash", hash=fingerprint(token)
+        )
+        return row["org_id"] if row else None
 
     def _check_open(self, *, invited: bool = False) -> None:
         if self._sign_up == "open" or (self._sign_up == "invitation" and invited):
@@ -417,6 +430,7 @@ class Accounts:
             org_id, project_id = add_org(tx, now, user.name, user.id)
         else:
             org_id = invited.org_id
+            check(tx, org_id, now, members=1)
             add_member(tx, now, org_id, user.id, invited.role)
             row = tx.one(
                 "SELECT id FROM project WHERE org_id = :org AND archived_at IS NULL ORDER BY id", org=org_id

@@ -28,6 +28,7 @@ from openglm.maas.identity.caller import ENDPOINTS, Caller
 from openglm.maas.identity.names import clean_name
 from openglm.maas.identity.signed import Claims, read_signed, verify_signed
 from openglm.maas.ids import Clock, new_id, wall_clock
+from openglm.maas.quotas.quota import check
 from openglm.maas.secrets import Secrets, fingerprint, same
 
 logger = logging.getLogger(__name__)
@@ -182,6 +183,7 @@ class Keys:
                 "SELECT 1 FROM member WHERE org_id = :org AND user_id = :user", org=org_id, user=user_id
             ):
                 raise NotFound(f"no member {user_id!r} here")
+            check(tx, org_id, now, part=project_id, project_keys=1, keys=1)
             tx.run(
                 "INSERT INTO api_key (id, org_id, project_id, user_id, name, secret_hash, sealed_secret,"
                 " models, endpoints, cidrs, expires_at, created_at) VALUES (:id, :org, :project,"
@@ -190,7 +192,7 @@ class Keys:
             )
             note(tx, now, actor, "key.create", key_id, org_id=org_id, details={"name": values["name"]})
 
-        await self._database.write(work, durable=True)
+        await self._database.write(work, durable=True, lock=org_id)
         return NewKey(key_id, f"{key_id}.{secret}")
 
     async def list(self, org_id: str, *, user_id: str | None = None) -> tuple[Key, ...]:

@@ -138,7 +138,13 @@ def add_user(
 def add_org(tx: Transaction, now: int, name: str, owner_id: str) -> tuple[str, str]:
     """A new organisation with its owner and its first project; returns both ids."""
     org_id, project_id = new_id("org", now), new_id("proj", now)
-    tx.run("INSERT INTO org (id, name, created_at) VALUES (:id, :name, :now)", id=org_id, name=name, now=now)
+    tx.run(
+        "INSERT INTO org (id, name, founder, created_at) VALUES (:id, :name, :founder, :now)",
+        id=org_id,
+        name=name,
+        founder=owner_id,
+        now=now,
+    )
     add_member(tx, now, org_id, owner_id, "owner")
     tx.run(
         "INSERT INTO project (id, org_id, name, created_at) VALUES (:id, :org, :name, :now)",

@@ -10,6 +10,7 @@ from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.identity.names import clean_name
 from openglm.maas.identity.people import Project, lock_org, must_exist, project_of
 from openglm.maas.ids import Clock, new_id, wall_clock
+from openglm.maas.quotas.quota import check
 
 MOST_BODY_DAYS = 90
 
@@ -35,6 +36,7 @@ class Projects:
         def work(tx: Transaction) -> Project:
             lock_org(tx, org_id)
             _name_is_free(tx, org_id, name)
+            check(tx, org_id, now, projects=1)
             tx.run(
                 "INSERT INTO project (id, org_id, name, created_at) VALUES (:id, :org, :name, :now)",
                 id=project_id,
@@ -45,7 +47,7 @@ class Projects:
             note(tx, now, actor, "project.create", project_id, org_id=org_id, details={"name": name})
             return Project(project_id, org_id, name, False, 0, now)
 
-        return await self._database.write(work, durable=True)
+        return await self._database.write(work, durable=True, lock=org_id)
 
     async def list(self, org_id: str) -> tuple[Project, ...]:
         rows = await self._database.read("SELECT * FROM project WHERE org_id = :org ORDER BY id", org=org_id)

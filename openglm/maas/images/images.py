@@ -55,6 +55,10 @@ class Images:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._forgetting
 
+    async def look_for_room(self, owner: Owner, images: int) -> None:
+        """Before they are made: then they are kept, whatever was kept meanwhile."""
+        await self._files.look_for_room(owner, files=images)
+
     async def keep(self, owner: Owner, data: bytes, kind: str) -> str:
         """Store one and return its link, without the address of the platform."""
         now = self._clock()

@@ -27,6 +27,7 @@ from openglm.maas.documents.source import DocumentRefused
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.leases import Leases
 from openglm.maas.outbound import Fetched
+from openglm.maas.quotas.quota import QuotaReached, check
 
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
@@ -167,7 +168,7 @@ class Ingest:
             await self._show(row, reading, model, words)
         except (RateLimited, Overloaded, UpstreamFailure, DuplicateRequest) as error:
             await self._later(row, error)
-        except DocumentRefused as error:
+        except (DocumentRefused, QuotaReached) as error:
             await self._fail(row, UNREADABLE, str(error))
         except OpenGLMError as error:
             await self._fail(row, NO_VECTORS, str(error))
@@ -206,8 +207,10 @@ class Ingest:
         digest = await digest_apart(content, manner)
         reading = secrets.randbits(62)
         write = self._database.write
-        await write(
-            lambda transaction: transaction.run(
+
+        def begin(transaction: Transaction) -> None:
+            _weigh(transaction, row, len(content), len(digest.text), self._clock())
+            transaction.run(
                 "INSERT INTO knowledge_reading (id, document_id, knowledge_id, revision, chunks, free_at)"
                 " VALUES (:reading, :document, :base, :revision, :chunks, :free)",
                 reading=reading,
@@ -217,7 +220,8 @@ class Ingest:
                 chunks=len(digest.pieces),
                 free=self._clock() + FREE_MS,
             )
-        )
+
+        await write(begin, lock=row["org_id"])
         chunks = [
             {
                 "reading": reading,
@@ -254,21 +258,13 @@ class Ingest:
                 )
             )
         await self._blobs.put(text_name(row["id"]), _once(digest.text.encode()), max_bytes=1 << 40)
-
-        def done(transaction: Transaction) -> None:
-            transaction.run(
+        await write(
+            lambda transaction: transaction.run(
                 "UPDATE knowledge_reading SET lengths = :lengths WHERE id = :reading",
                 reading=reading,
                 lengths=digest.lengths,
             )
-            transaction.run(
-                "UPDATE knowledge_document SET word_num = :words, bytes = :bytes WHERE id = :id",
-                id=row["id"],
-                words=len(digest.text),
-                bytes=len(content),
-            )
-
-        await write(done)
+        )
         return reading, len(digest.text)
 
     async def _content(self, row: Row) -> tuple[str, str | None, bytes]:
@@ -376,6 +372,21 @@ class Ingest:
             ),
             durable=True,
         )
+
+
+def _weigh(transaction: Transaction, row: Row, size: int, characters: int, now: int) -> None:
+    """Write what a document turned out to have, if there is room for what is more than was known."""
+    known = transaction.one("SELECT bytes, word_num FROM knowledge_document WHERE id = :id", id=row["id"])
+    if known is None:
+        return  # deleted meanwhile; what is read of it is swept
+    more = {"document_bytes": size - known["bytes"], "document_characters": characters - known["word_num"]}
+    check(transaction, row["org_id"], now, **{name: number for name, number in more.items() if number > 0})
+    transaction.run(
+        "UPDATE knowledge_document SET word_num = :words, bytes = :bytes WHERE id = :id",
+        id=row["id"],
+        words=characters,
+        bytes=size,
+    )
 
 
 def free_readings(transaction: Transaction, document_id: str, except_for: int) -> None:

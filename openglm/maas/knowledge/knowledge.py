@@ -23,6 +23,7 @@ from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.knowledge.ingest import Embed, Ingest, blob_name, free_readings, text_name
 from openglm.maas.knowledge.retrieve import Retriever
 from openglm.maas.outbound import Fetched, check_url
+from openglm.maas.quotas.quota import check, look, standing
 
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
@@ -32,9 +33,6 @@ COLOURS = ("blue", "red", "orange", "purple", "sky")
 ICONS = ("question", "book", "seal", "wrench", "tag", "horn", "house")
 MAX_NAME = 100
 MAX_DESCRIPTION = 500
-MAX_BASES = 1_000  # of one organisation
-TOTAL_WORDS = 100_000_000  # characters of all documents of an organisation
-TOTAL_BYTES = 20 << 30
 MAX_SEPARATORS = 16
 
 
@@ -114,13 +112,7 @@ class Knowledge:
         base_id = new_id("kb", self._clock())
 
         def insert(transaction: Transaction) -> None:
-            held = transaction.one(
-                "SELECT count(*) AS held FROM knowledge_base WHERE org_id = :org", org=caller.org_id
-            )
-            if held and held["held"] >= MAX_BASES:
-                raise InvalidRequest(
-                    f"an organisation may have at most {MAX_BASES} knowledge bases", code="knowledge_full"
-                )
+            check(transaction, caller.org_id, self._clock(), knowledge_bases=1)
             transaction.run(
                 "INSERT INTO knowledge_base (id, org_id, name, description, embedding_id,"
                 " background, icon, created_at) VALUES (:id, :org, :name, :description, :embedding,"
@@ -135,7 +127,7 @@ class Knowledge:
                 now=self._clock(),
             )
 
-        await self._database.write(insert, durable=True)
+        await self._database.write(insert, durable=True, lock=caller.org_id)
         return base_id
 
     async def base(self, caller: Caller, base_id: str) -> Row:
@@ -210,10 +202,13 @@ class Knowledge:
         self.ingest.wake()
 
     async def capacity(self, caller: Caller) -> dict[str, Any]:
-        words, size = await self._used(caller)
+        words, size = [
+            await standing(self._database, caller.org_id, self._clock(), name)
+            for name in ("document_characters", "document_bytes")
+        ]
         return {
-            "used": {"word_num": words, "length": size},
-            "total": {"word_num": TOTAL_WORDS, "length": TOTAL_BYTES},
+            "used": {"word_num": words.used, "length": size.used},
+            "total": {"word_num": words.limit, "length": size.limit},  # null: no bound
         }
 
     async def add(
@@ -221,7 +216,7 @@ class Knowledge:
     ) -> str:
         """Take a document in; it is read soon. Gives its id."""
         await self.base(caller, base_id)
-        await self._check_room(caller)
+        await self._look(caller)
         name = safe_name(name)
         kind = kind_of(name)
         document_id = new_id("doc", self._clock())
@@ -236,7 +231,6 @@ class Knowledge:
         """Take in what is at a URL, which is fetched when the document is read."""
         check_url(url)
         await self.base(caller, base_id)
-        await self._check_room(caller)
         document_id = new_id("doc", self._clock())
         name = url.partition("?")[0].rstrip("/").rpartition("/")[2][-200:] or url[:200]
         await self._insert(caller, base_id, document_id, manners, name=name, kind=None, bytes=0, url=url)
@@ -329,6 +323,16 @@ class Knowledge:
         def insert(transaction: Transaction) -> None:
             if not transaction.one("SELECT id FROM knowledge_base WHERE id = :id", id=base_id):
                 raise NotFound(f"the knowledge base {base_id} was deleted")
+            # What is at a URL is weighed when it has come, and so are the characters of all.
+            size = max(1, values["bytes"])
+            check(
+                transaction,
+                caller.org_id,
+                self._clock(),
+                documents=1,
+                document_bytes=size,
+                document_characters=1,
+            )
             transaction.run(
                 "INSERT INTO knowledge_document (id, knowledge_id, org_id, caller, name, url, kind,"
                 " knowledge_type, separators, sentence_size, bytes, created_at) VALUES (:id, :base, :org,"
@@ -345,29 +349,22 @@ class Knowledge:
             )
 
         try:
-            await self._database.write(insert, durable=True)
+            await self._database.write(insert, durable=True, lock=caller.org_id)
         except BaseException:
             await self._blobs.delete(blob_name(document_id))
             raise
         self.ingest.wake()
 
-    async def _used(self, caller: Caller) -> tuple[int, int]:
-        row = await self._database.read_one(
-            "SELECT coalesce(sum(word_num), 0) AS words, coalesce(sum(bytes), 0) AS size"
-            " FROM knowledge_document WHERE org_id = :org",
-            org=caller.org_id,
+    async def _look(self, caller: Caller) -> None:
+        """Refuse before the bytes come where there is no room for any."""
+        await look(
+            self._database,
+            caller.org_id,
+            self._clock(),
+            documents=1,
+            document_bytes=1,
+            document_characters=1,
         )
-        return (int(row["words"]), int(row["size"])) if row else (0, 0)
-
-    async def _check_room(self, caller: Caller) -> None:
-        words, size = await self._used(caller)
-        if words >= TOTAL_WORDS or size >= TOTAL_BYTES:
-            raise InvalidRequest(
-                f"the organisation's documents may have {TOTAL_WORDS} characters in {TOTAL_BYTES} bytes,"
-                f" got {words} in {size}",
-                code="knowledge_full",
-                hint="delete documents that are no longer needed",
-            )
 
     async def _drop(self, document_id: str) -> None:
         await self._blobs.delete(blob_name(document_id))

@@ -17,6 +17,7 @@ import msgspec
 from openglm.errors import Conflict, NotFound, OpenGLMError
 from openglm.maas.database import Database, Transaction
 from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.quotas.quota import look
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,10 @@ class Responses:
             self._forgetting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._forgetting
+
+    async def look_for_room(self, org_id: str) -> None:
+        """Before an answer is made that is to be kept: then it is kept, whatever was kept meanwhile."""
+        await look(self._database, org_id, self._clock(), response_bytes=1)
 
     async def save(
         self,

@@ -130,7 +130,7 @@ def rows_of(town: Town, org_id: str) -> dict[str, list[dict[str, Any]]]:
         for row in tables
     }
     assert len(found) > 15
-    for table in ("model", "channel", "limit_rule", "price_version", "redeem_code"):
+    for table in ("model", "channel", "limit_rule", "quota", "price_version", "redeem_code"):
         found[table] = town.rows(f"SELECT * FROM {table}")
     return found
 

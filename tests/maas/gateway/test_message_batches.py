@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from openglm.maas.identity import Keys
+from openglm.maas.quotas.quotas import Limit
 from tests.maas.gateway.conftest import PICO_IN, PICO_OUT, YUAN, House
 
 BASES = ("/api/anthropic/v1/messages/batches", "/v1/messages/batches")
@@ -189,3 +190,11 @@ def test_results_whose_file_was_deleted_are_not_found(house: House, wait_until):
     refused = ask(house, "GET", f"{BASE}/{made['id']}/results")
     assert (refused.status_code, refused.json()["error"]["type"]) == (404, "not_found_error")
     assert ask(house, "DELETE", f"{BASE}/{made['id']}").status_code == 200
+
+
+def test_a_batch_that_has_no_room_leaves_no_file(house: House):
+    asyncio.run(house.platform.quotas.set(Limit("*", "open_batches", 0)))
+    answer = ask(house, "POST", BASE, json={"requests": [wanted("a")]})
+    assert answer.status_code == 400
+    assert "batches that have not ended" in answer.json()["error"]["message"]
+    assert house.rows("SELECT 1 FROM file") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 
@@ -9,6 +10,7 @@ import httpx
 import openai
 import pytest
 
+from openglm.maas.quotas.quotas import Limit
 from tests.maas.gateway.conftest import House
 
 TOOL = {"type": "function", "name": "add", "parameters": {"type": "object", "properties": {}}}
@@ -281,3 +283,11 @@ def test_tools_of_a_kind_that_no_header_can_spell_are_named_all_the_same(house: 
     assert answer.status_code == 200
     assert answer.headers["x-openglm-ignored-tools"] == "\\u5de5\\u5177"
     house.settled(wait_until)
+
+
+def test_where_no_response_can_be_kept_one_that_need_not_be_is_answered(house: House, client):
+    asyncio.run(house.platform.quotas.set(Limit("*", "response_bytes", 0)))
+    with pytest.raises(openai.BadRequestError, match="ask with store false"):
+        client.responses.create(model="glm", input="hi")
+    assert client.responses.create(model="glm", input="hi", store=False).status == "completed"
+    assert len(house.usage()) <= 1  # the refused one cost nothing

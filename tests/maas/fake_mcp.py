@@ -36,7 +36,7 @@ class FakeMcp:
     tools: list[dict[str, Any]] = field(
         default_factory=lambda: [
             tool("add", NUMBERS, "adds two numbers"),
-            *map(tool, ("echo", "huge", "hang", "fail", "inject", "picture")),
+            *map(tool, ("echo", "huge", "hang", "fail", "inject", "picture", "odd")),
         ]
     )
     page: int = 100  # tools of one page
@@ -188,6 +188,8 @@ class FakeMcp:
                 await asyncio.Event().wait()
             finally:
                 self.hanging -= 1
+        if name == "odd":  # its arguments are the result
+            return {"result": given}
         if name == "nowhere":
             return {"error": {"code": -32602, "message": "no tool of that name"}}
         text = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from openglm.maas.mcp import wire
 
 if TYPE_CHECKING:
     from openglm.maas.outbound import GuardedSession
+
+logger = logging.getLogger(__name__)
 
 PROTOCOL = "2025-06-18"
 HANDSHAKE_S = 15.0
@@ -115,6 +118,9 @@ class McpClient:
             return Outcome(self._late("the call", CALL_S).message, failed=True)
         except (UpstreamFailure, InvalidRequest) as error:
             return Outcome(error.message, failed=True)
+        except Exception as error:  # whatever a stranger sends, the answer so far is not lost for it
+            logger.error("a result of the MCP server %s broke its reader", self.server.label, exc_info=error)
+            return Outcome("the MCP server gave what cannot be read", failed=True)
 
     async def close(self) -> None:
         """Tell the server that it may forget us, and let go."""
@@ -240,7 +246,8 @@ def _tool(given: Any) -> Tool:
 def _text_of(result: dict[str, Any]) -> str:
     """The texts of a result; what is no text is named, not shown."""
     texts = []
-    for part in result.get("content") or ():
+    content = result.get("content")
+    for part in content if isinstance(content, list) else ():
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "text" and isinstance(part.get("text"), str):
             texts.append(part["text"])

@@ -116,6 +116,17 @@ def test_a_tool_that_hangs_is_an_outcome_and_is_let_go(server: FakeMcp, monkeypa
     using(at(server.sse_url if transport == "sse" else server.url, transport=transport), work)
 
 
+@pytest.mark.parametrize(
+    "result",
+    [{"content": 5}, {"content": True}, {"content": {"type": "text"}}, {"content": [5, None, {"type": 7}, {}]}],
+)
+def test_a_result_that_no_server_should_give_is_an_outcome(server: FakeMcp, result):
+    def call(mcp: McpClient) -> Awaitable[Outcome]:
+        return mcp.call("odd", result)
+
+    assert using(at(server.url), call) == Outcome("[7]" if isinstance(result["content"], list) else "")
+
+
 @pytest.mark.parametrize("streams", [False, True])
 def test_a_result_beyond_the_limit_is_not_read_to_its_end(server: FakeMcp, streams):
     server.streams = streams

@@ -31,6 +31,7 @@ MAX_REDIRECTS = 5
 MAX_URL = 8192  # characters
 MAX_BYTES = 10 * 2**20
 TIMEOUT_S = 20.0
+CONNECTIONS = 50
 USER_AGENT = "OpenGLM"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _METADATA = frozenset(  # of clouds, where link-local and shared ranges do not cover it
@@ -128,10 +129,18 @@ async def system_resolve(host: str, port: int) -> Sequence[str]:
 class GuardedSession:
     """Connections for fetching. Use it as an async context manager, or `close` it.
 
-    `allow_private` is for addresses that the operator wrote down, never for a stranger's.
+    `allow_private` is for addresses that the operator wrote down, never for a stranger's. Fetches beyond
+    `connections` wait; None is for streams that stay open, whose number somebody else bounds.
     """
 
-    def __init__(self, *, allow_private: bool = False, resolve: Resolve = system_resolve):
+    def __init__(
+        self,
+        *,
+        allow_private: bool = False,
+        resolve: Resolve = system_resolve,
+        connections: int | None = CONNECTIONS,
+    ):
+        self._connections = connections
         self._allow_private = allow_private
         self._resolve = resolve
         self._session: aiohttp.ClientSession | None = None
@@ -228,7 +237,7 @@ class GuardedSession:
                 resolver=_guarded_resolver(self._resolve, self._allow_private),
                 use_dns_cache=False,
                 force_close=True,  # a connection judged for one fetch serves no other
-                limit=50,
+                limit=self._connections or 0,
                 socket_factory=self._socket,
             )
             self._session = aiohttp.ClientSession(

@@ -9,11 +9,10 @@ import asyncio
 import logging
 import tomllib
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from openglm.asgi.events import Streams
-from openglm.errors import InvalidRequest, OpenGLMError, Overloaded, Unauthorized
+from openglm.errors import OpenGLMError, Overloaded, Unauthorized
 from openglm.maas import door, household
 from openglm.maas.agents import Agents, Conversations
 from openglm.maas.batches import Batches
@@ -29,7 +28,7 @@ from openglm.maas.images import Images
 from openglm.maas.installation import Installation, open_installation
 from openglm.maas.knowledge import Knowledge
 from openglm.maas.limits import Limits
-from openglm.maas.mcp import McpClient
+from openglm.maas.mcp import McpServers
 from openglm.maas.models import Models
 from openglm.maas.moderation import Moderator, NoModeration, WordList
 from openglm.maas.money import (
@@ -56,8 +55,6 @@ from openglm.maas.upstreams import Channels, Client, Router
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
-
-    from openglm.dialects.mcp import McpServer
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -115,9 +112,8 @@ class Platform:
         self.models.changed = self.servers.offer
         # What else there is
         self.moderation = _moderation(settings)
-        # The second is for MCP servers, whose streams stay open.
-        self._web, self._tools_web = GuardedSession(), GuardedSession()
-        self._operators_web = GuardedSession(allow_private=True)
+        self._web, self._operators_web = GuardedSession(), GuardedSession(allow_private=True)
+        self.mcp = McpServers(settings.mcp)
         self.oidc = Oidc(
             self.database,
             self.secrets,
@@ -217,7 +213,7 @@ class Platform:
         await self.client.close()
         await self._web.close()
         await self._operators_web.close()
-        await self._tools_web.close()
+        await self.mcp.close()
         if self._index:
             self._index.close()
         self.database.close()
@@ -247,30 +243,6 @@ class Platform:
     async def fetch_named(self, url: str, *, max_bytes: int, timeout_s: float) -> Fetched:
         """A URL that the operator wrote down, of their own network too."""
         return await self._operators_web.fetch(url, max_bytes=max_bytes, timeout_s=timeout_s)
-
-    def mcp_client(self, server: McpServer) -> McpClient:
-        """For a server that a request names: a stranger's URL from public addresses alone, or one that the
-        operator has set up, wherever it is."""
-        if server.url:
-            return McpClient(self._tools_web, server)
-        ours = next((one for one in self.settings.mcp if one.label == server.label), None)
-        if ours is None:
-            raise InvalidRequest(
-                f"the MCP server {server.label!r} has no server_url, and none of that name is set up here",
-                param="tools",
-                code="invalid_value",
-            )
-        if server.headers:
-            raise InvalidRequest(
-                "headers may be given with a server_url alone", param="tools", code="unsupported_combination"
-            )
-        allowed = server.allowed_tools
-        if ours.allowed_tools is not None and allowed is not None:
-            allowed = tuple(name for name in allowed if name in ours.allowed_tools)
-        return McpClient(
-            self._operators_web,
-            replace(ours, allowed_tools=ours.allowed_tools if allowed is None else allowed),
-        )
 
     def check_open(self) -> None:
         """Raise once the platform is stopping: what has begun ends, nothing new begins."""

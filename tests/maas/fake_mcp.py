@@ -62,9 +62,18 @@ class FakeMcp:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
+    def let_go(self) -> None:
+        """Let calls that hang come back; later ones hang again."""
+
+        def release() -> None:
+            self._released.set()
+            self._released = asyncio.Event()
+
+        self._loop.call_soon_threadsafe(release)
+
     def _serve(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
-        self._stop = asyncio.Event()
+        self._stop, self._released = asyncio.Event(), asyncio.Event()
         self._loop.run_until_complete(self._run(ready))
         left = asyncio.all_tasks(self._loop)
         for task in left:
@@ -185,7 +194,7 @@ class FakeMcp:
         if name == "hang":
             self.hanging += 1
             try:
-                await asyncio.Event().wait()
+                await self._released.wait()
             finally:
                 self.hanging -= 1
         if name == "odd":  # its arguments are the result

@@ -4,7 +4,7 @@ refused at either."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -60,7 +60,7 @@ class Admission:
         """The place to leave and the bill to end; no place where one is held already."""
         slot = None if placed else await self.place()
         try:
-            return slot, await self._hold()
+            return slot, await self._paid(self._platform.billing.bill)
         except BaseException:
             if slot:
                 slot.leave(0)
@@ -70,9 +70,7 @@ class Admission:
         """Raise now what would be refused at once: nothing is entered and nothing held."""
         if not self._call.batch:
             await self._within_limits(self._platform.limits.check)
-        name = self._call.name(self._name)
-        if name is not None:
-            await self._platform.billing.check_new(self._call.caller.org_id, name)
+        await self._paid(self._platform.billing.judge)
 
     async def place(self) -> Slot | None:
         """A place within the limits. A row of a batch waits in its model's own queue instead."""
@@ -90,7 +88,8 @@ class Admission:
                 raise
             return ask(self._call.caller, model, self._prompt + self._output)
 
-    async def _hold(self) -> Bill:
+    async def _paid(self, hold: Callable[[Ask], Awaitable[T]]) -> T:
+        """Hold, or try to, what the request may cost."""
         call, caller = self._call, self._call.caller
         ask = Ask(
             request_id=call.request_id,
@@ -110,13 +109,13 @@ class Admission:
             base=self._base,
         )
         try:
-            return await self._platform.billing.bill(ask)
+            return await hold(ask)
         except (PaymentRequired, BudgetExhausted, PlanRefused) as error:
             if isinstance(error, PlanRefused) and error.reason not in PERIODS:
                 raise
             if not await self._counted():
                 raise
-            return await self._platform.billing.bill(replace(ask, prompt_tokens=self._prompt))
+            return await hold(replace(ask, prompt_tokens=self._prompt))
 
     async def _counted(self) -> bool:
         """Whether the exact count is less than what was asked for before."""

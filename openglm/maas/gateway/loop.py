@@ -21,7 +21,7 @@ from openglm.maas.gateway.exchange import Exchange, Step
 from openglm.maas.gateway.generation import known, open_exchange
 from openglm.maas.gateway.tools import check_input
 from openglm.maas.ids import new_id
-from openglm.maas.mcp import Outcome, open_toolbox
+from openglm.maas.mcp import Outcome
 from openglm.messages import (
     ChatRequest,
     Event,
@@ -76,10 +76,13 @@ async def open_answer(
     request = known(platform, call, chat)
     if not judged:
         await check_input(platform, request)
-    slot = await Admission(platform, call, request, "chat").place()
+    # Whom limits, money or a name that was used refuse, knocks at nobody's server.
+    admission = Admission(platform, call, request, "chat", name=client_request_id)
+    await admission.check()
+    slot = await admission.place()
     box = None
     try:
-        box = await open_toolbox(servers, chat.tools, platform.mcp_client)
+        box = await platform.mcp.open(servers, chat.tools, tenant=call.caller.org_id)
         chat = replace(chat, tools=(*chat.tools, *box.specs))
         first = await open_exchange(
             platform,
@@ -172,18 +175,20 @@ class Loop:
         return self._platform.go_on(self._finish(self._exchange.close()))
 
     async def _finish(self, settling: asyncio.Task[None] | None) -> None:
-        if settling:
-            await settling
-        paid = {receipt.request_id for receipt in self._receipts}
-        for receipt in self._receipts:
-            self._platform.metrics.settled(self._chat.model, receipt)
-        if self._slot:
-            self._slot.leave(_sum(self._before, self._exchange.usage).total_tokens)
-        for hold, ended in self._put_off:
-            await asyncio.gather(ended, return_exceptions=True)
-            if hold.id not in paid:
-                await self._platform.billing.void(hold)
-        await self._box.close()
+        try:
+            if settling:
+                await settling
+            for receipt in self._receipts:
+                self._platform.metrics.settled(self._chat.model, receipt)
+            paid = {receipt.request_id for receipt in self._receipts}
+            for hold, ended in self._put_off:
+                await asyncio.gather(ended, return_exceptions=True)
+                if hold.id not in paid:
+                    await self._platform.billing.void(hold)
+        finally:
+            if self._slot:
+                self._slot.leave(_sum(self._before, self._exchange.usage).total_tokens)
+            await self._box.close()
 
     def _next(self) -> int:
         self._index += 1

@@ -6,6 +6,7 @@ tools/call.
 """
 
 from openglm.maas.mcp.client import McpClient, Outcome, Tool
+from openglm.maas.mcp.servers import McpServers
 from openglm.maas.mcp.toolbox import Toolbox, open_toolbox
 
-__all__ = ["McpClient", "Outcome", "Tool", "Toolbox", "open_toolbox"]
+__all__ = ["McpClient", "McpServers", "Outcome", "Tool", "Toolbox", "open_toolbox"]

@@ -20,7 +20,7 @@ from openglm.errors import InvalidRequest
 from openglm.maas.mcp.client import McpClient, Outcome, Tool
 from openglm.messages import ToolCall, ToolSpec
 
-MAX_SERVERS = 16
+MAX_SERVERS = 8  # of one request: each is a stranger that we knock at
 MAX_SPECS = 256  # of all servers together
 RESULT_CHARS = 50_000
 _ODD = re.compile(r"[^A-Za-z0-9_-]")
@@ -42,6 +42,7 @@ class Toolbox:
     places: Mapping[str, Place]
     listed: tuple[tuple[str, tuple[ToolSpec, ...]], ...]
     clients: tuple[McpClient, ...]
+    closed: Callable[[], None] = lambda: None  # called once, at the end
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -67,7 +68,10 @@ class Toolbox:
         )
 
     async def close(self) -> None:
-        await asyncio.gather(*(client.close() for client in self.clients), return_exceptions=True)
+        try:
+            await asyncio.gather(*(client.close() for client in self.clients), return_exceptions=True)
+        finally:
+            self.closed()
 
 
 async def open_toolbox(

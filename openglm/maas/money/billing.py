@@ -19,7 +19,7 @@ from functools import partial
 from itertools import groupby
 from typing import Literal, TypeVar
 
-from openglm.errors import DuplicateRequest, InvalidRequest, NotFound
+from openglm.errors import InvalidRequest, NotFound
 from openglm.maas.database import Database, DatabaseDown, Transaction
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.money.ask import Ask, Hold, Receipt, checked_usage
@@ -106,17 +106,17 @@ class Billing:
             self._end(ask.request_id, ask.org_id, None, Ending("voided", "void"))
             raise
 
-    async def check_new(self, org_id: str, client_request_id: str) -> None:
-        """Raise DuplicateRequest if a request of this name runs or was answered. `hold` makes it sure."""
-        if await self._database.read_one(
-            "SELECT 1 AS found FROM hold WHERE org_id = :org AND client_request_id = :name",
-            org=org_id,
-            name=client_request_id,
-        ):
-            raise DuplicateRequest(
-                f"a request with the id {client_request_id!r} is running or was answered",
-                hint="send a new request_id",
-            )
+    async def judge(self, ask: Ask) -> None:
+        """Raise what `hold` would raise now. Nothing is held: the hold is undone as soon as it is taken."""
+        price = None if ask.plan else await self._prices.current(ask.model, ask.base)
+        now = self._clock()
+
+        def undone(tx: Transaction) -> None:
+            take_hold(tx, ask, price, self._plans, node_id=self.node_id, now=now)
+            raise _Granted
+
+        with contextlib.suppress(_Granted):
+            await outcome(self._database.submit(undone, lock=ask.org_id))
 
     async def bill(self, ask: Ask) -> Bill:
         """A hold that ends with its `async with`."""
@@ -321,6 +321,10 @@ class Billing:
                         await self.recover(None)
             except Exception as error:
                 log.error("the money tick failed and will be tried again", exc_info=error)
+
+
+class _Granted(Exception):
+    """The hold can be taken. Raised to undo it."""
 
 
 async def outcome(write: Future[T]) -> T:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -13,7 +15,7 @@ import pytest
 from openglm.dialects.mcp import McpServer
 from openglm.maas.gateway import loop
 from openglm.maas.limits import Rule
-from openglm.maas.mcp import client
+from openglm.maas.mcp import client, places
 from openglm.maas.outbound import GuardedSession
 from tests.maas.fake_mcp import INJECTION, FakeMcp, tool
 from tests.maas.gateway.conftest import PICO_IN, PICO_OUT, YUAN, House
@@ -30,7 +32,9 @@ def server() -> Iterator[FakeMcp]:
 
 @pytest.fixture
 def house(house: House) -> House:
-    house.platform._tools_web = GuardedSession(allow_private=True)  # where tests' servers are
+    house.platform.mcp.strangers_web = GuardedSession(
+        allow_private=True, connections=None
+    )  # where tests' servers are
     return house
 
 
@@ -302,6 +306,52 @@ def test_an_idempotency_key_covers_all_turns(house: House, server: FakeMcp):
     assert len(server.called) == 1
 
 
+def test_whom_the_door_refuses_knocks_at_nobodys_server(house: House, server: FakeMcp):
+    async def newcomer() -> str:
+        person = await house.platform.accounts.add("bob@example.com", "a long and odd passphrase", "Bob")
+        made = await house.platform.keys.create(person.org_id, person.project_id, "no money")
+        return made.key
+
+    body = chat(server, calls("echo"), answers())
+    assert house.post(CHAT, body, key=asyncio.run(newcomer())).json()["error"]["code"] == "1113"
+    assert not server.headers
+    assert house.post(CHAT, {**body, "request_id": "only-once"}).status_code == 200
+    knocked = len(server.headers)
+    assert house.post(CHAT, {**body, "request_id": "only-once"}).json()["error"]["code"] == "1231"
+    assert len(server.headers) == knocked
+
+
+def test_one_tenants_open_servers_do_not_keep_another_waiting(house: House, server: FakeMcp, wait_until):
+    async def neighbour() -> str:
+        person = await house.platform.accounts.add("bob@example.com", "a long and odd passphrase", "Bob")
+        made = await house.platform.keys.create(person.org_id, person.project_id, "neighbour")
+        await house.platform.wallet.top_up(person.org_id, YUAN, idempotency_key="bob")
+        return made.key
+
+    def greedy() -> None:
+        body = chat(server, calls("s0__hang"), answers())
+        entry = {"server_url": server.sse_url, "transport_type": "sse", "allowed_tools": ["hang"]}
+        body["tools"] = [{"type": "mcp", "mcp": {"server_label": f"s{at}", **entry}} for at in range(8)]
+        with contextlib.suppress(httpx.HTTPError):
+            house.post(CHAT, body)
+
+    many = places.OF_ONE + 2
+    threads = [threading.Thread(target=greedy) for _ in range(many)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: server.hanging == places.OF_ONE)  # each with eight streams; the others wait
+    with FakeMcp() as another:
+        answer = house.post(CHAT, chat(another, calls("echo"), answers()), key=asyncio.run(neighbour()))
+    assert answer.status_code == 200
+    assert server.hanging == places.OF_ONE  # nobody had to end for it
+    server.let_go()
+    wait_until(lambda: server.hanging == 2)
+    server.let_go()
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: house.platform.mcp.places.taken == 0)
+
+
 def test_an_asynchronous_chat_is_paid_for_as_one_or_not_at_all(house: House, server: FakeMcp, wait_until):
     headers = {"authorization": f"Bearer {house.key}"}
     begun = house.post("/api/paas/v4/async/chat/completions", chat(server, calls("add", a=1, b=1), answers()))
@@ -334,7 +384,7 @@ def test_an_agent_may_have_tools_of_servers_that_the_operator_has_set_up(house: 
     ours = McpServer(
         "wiki", server.url, allowed_tools=("add", "echo"), headers=(("authorization", server.secret),)
     )
-    platform.settings = type(platform.settings)(data=platform.settings.data, mcp=(ours,))
+    platform.mcp.named = (ours,)
     (platform.settings.data / "agents.toml").write_text(
         '[agents.clerk]\ninstructions = "Count."\n'
         'tools = [{ type = "mcp", mcp = { server_label = "wiki", allowed_tools = ["add", "huge"] } }]\n'
@@ -401,7 +451,7 @@ def test_two_servers_with_tools_of_one_name_are_told_apart(house: House):
 def test_servers_that_cannot_be_named_are_refused_and_nothing_is_charged(
     house: House, server: FakeMcp, change, code
 ):
-    house.platform._tools_web = GuardedSession()  # as it is without tests
+    house.platform.mcp.strangers_web = GuardedSession()  # as it is without tests
     body = chat(server, answers())
     body["tools"][0]["mcp"] |= change
     error = house.post(CHAT, body).json()["error"]

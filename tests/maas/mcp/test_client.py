@@ -118,7 +118,12 @@ def test_a_tool_that_hangs_is_an_outcome_and_is_let_go(server: FakeMcp, monkeypa
 
 @pytest.mark.parametrize(
     "result",
-    [{"content": 5}, {"content": True}, {"content": {"type": "text"}}, {"content": [5, None, {"type": 7}, {}]}],
+    [
+        {"content": 5},
+        {"content": True},
+        {"content": {"type": "text"}},
+        {"content": [5, None, {"type": 7}, {}]},
+    ],
 )
 def test_a_result_that_no_server_should_give_is_an_outcome(server: FakeMcp, result):
     def call(mcp: McpClient) -> Awaitable[Outcome]:

@@ -1,13 +1,14 @@
 """Work that any node may take up, one node at a time: rows with `lease_owner` and `lease_until`.
 
 A node that dies loses its leases by time. Tenants take turns: of the rows that wait, the first of every
-organisation comes before the second of any, and those that it has at work already count.
+organisation comes before the second of any, and those that it has at work already count. Between equals comes
+first whom this node has served least lately: however many old rows others have, a newcomer's turn comes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from openglm.maas.database import Database, Row
 from openglm.maas.ids import Clock
@@ -27,6 +28,8 @@ class Leases:
         self._columns = columns
         self.node_id = node_id
         self._clock = clock
+        self._turns = 0
+        self._served: dict[str, int] = {}  # the turn in which an organisation was served here last
 
     async def claim(self, most: int, *, each: int = 1 << 30) -> list[Row]:
         """Take the leases of up to `most` rows that nobody works on; of one organisation, with those that
@@ -36,14 +39,14 @@ class Leases:
         now = self._clock()
         # Which is a matter for readers; the writer only sees to it that nobody else has them.
         found = await self._database.read(
-            "SELECT w.id FROM (SELECT id, org_id, row_number() OVER (PARTITION BY org_id ORDER BY id) AS turn"
+            "SELECT w.id, w.org_id, w.turn + coalesce(r.running, 0) AS turn FROM (SELECT id, org_id,"
+            " row_number() OVER (PARTITION BY org_id ORDER BY id) AS turn"
             f" FROM {self._table} WHERE {self._waits} AND lease_until <= :now) w"
             " LEFT JOIN (SELECT org_id, count(*) AS running,"
             " sum(CASE WHEN lease_owner = :me THEN 1 ELSE 0 END) AS mine"
             f" FROM {self._table} WHERE {self._waits} AND lease_until > :now AND lease_owner IS NOT NULL"
             " GROUP BY org_id) r ON r.org_id = w.org_id"
-            " WHERE w.turn + coalesce(r.mine, 0) <= :each"
-            " ORDER BY w.turn + coalesce(r.running, 0), w.id LIMIT :most",
+            " WHERE w.turn <= :most AND w.turn + coalesce(r.mine, 0) <= :each",
             now=now,
             me=self.node_id,
             each=each,
@@ -51,6 +54,7 @@ class Leases:
         )
         if not found:
             return []
+        chosen = self._in_turn(found, most)
         take = (
             f"UPDATE {self._table} SET lease_owner = :me, lease_until = :until"
             f" WHERE id = :id AND {self._waits} AND lease_until <= :now RETURNING {self._columns}"
@@ -59,11 +63,20 @@ class Leases:
             self._database.write(
                 lambda tx: [
                     row
-                    for one in found
+                    for one in chosen
                     if (row := tx.one(take, id=one["id"], me=self.node_id, until=now + LEASE_MS, now=now))
                 ]
             )
         )
+
+    def _in_turn(self, waiting: Sequence[Row], most: int) -> Sequence[Row]:
+        chosen = sorted(
+            waiting, key=lambda row: (row["turn"], self._served.get(row["org_id"], 0), row["id"])
+        )[:most]
+        for row in chosen:
+            self._turns += 1
+            self._served[row["org_id"]] = self._turns
+        return chosen
 
     async def renew(self, ids: Iterable[str]) -> set[str]:
         """Prolong what this node works on; which of them are still its own."""

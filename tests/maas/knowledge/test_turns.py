@@ -109,3 +109,36 @@ def test_leases_of_one_tenant_stop_at_its_share_of_a_node(database: Database):
         assert await claimed("one", 9) == ["doc_00", "doc_01", "doc_06", "doc_07"]
 
     asyncio.run(go())
+
+
+def test_two_tenants_with_a_thousand_documents_each_do_not_keep_a_third_from_its_turn(database: Database):
+    """Both hold a place at all times, and all that they have is older."""
+
+    async def go() -> None:
+        insert = (
+            "INSERT INTO knowledge_document (id, knowledge_id, org_id, caller, name, separators, bytes,"
+            " created_at) VALUES (:id, 'kb', :org, '', 'n', '', 0, 0)"
+        )
+        rows = [{"id": f"doc_{at:04}", "org": f"org_{'ab'[at % 2]}"} for at in range(2000)]
+        rows += [{"id": f"doc_9{at:03}", "org": "org_c"} for at in range(2)]
+        await database.write(lambda tx: tx.many(insert, rows))
+        leases = Leases(
+            database, "knowledge_document", "state = 0", columns="id", node_id="n", clock=lambda: 1
+        )
+
+        async def next_of(ended: str | None) -> str:
+            await database.write(
+                lambda tx: tx.run("UPDATE knowledge_document SET state = 1 WHERE id = :id", id=ended or "")
+            )
+            (row,) = await leases.claim(1, each=1)
+            return row["id"]
+
+        first, second = await next_of(None), await next_of(None)
+        assert (first, second) == ("doc_0000", "doc_0001")
+        third = await next_of(first)
+        assert third == "doc_9000"
+        assert await next_of(third) == "doc_0002"
+        assert await next_of(second) == "doc_0003"
+        assert await next_of("doc_0002") == "doc_9001"
+
+    asyncio.run(go())

@@ -22,6 +22,7 @@ from openglm.maas.limits import Rule
 from openglm.maas.models import Model
 from openglm.maas.outbound import GuardedSession
 from openglm.maas.platform import Platform
+from openglm.maas.quotas.quotas import Limit
 from openglm.maas.search import Document
 from openglm.maas.settings import Settings
 from openglm.maas.upstreams import Channel
@@ -115,6 +116,7 @@ async def _here(host: str, port: int) -> Sequence[str]:
 async def _furnish(platform: Platform) -> str:
     await platform.prices.set_per_million("*", uncached="1", output="4", per_call="0.01", training="10")
     await platform.limits.rules.put(Rule(tier="limited", rpm=1))
+    await platform.quotas.set(Limit("*", "organisations", None))  # one person founds all of the town's
     await platform.search.add([Document("https://a.example/tides", "Tides", "The moon makes the tides.")])
     return (await platform.accounts.add("ann@example.com", "a long and odd passphrase", "Ann")).user.id
 

@@ -6,9 +6,6 @@ A name without a row can be called too, if some channel answers to it: rows say 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +13,14 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from openglm.errors import Conflict, InvalidRequest, ModelNotFound, NotFound, OpenGLMError
+from openglm.errors import Conflict, InvalidRequest, ModelNotFound, NotFound
 from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.rounds import Rounds
 
 if TYPE_CHECKING:
     from openglm.maas.identity import Caller
-
-logger = logging.getLogger(__name__)
 
 READ_EVERY_S = 2.0
 Load = Literal["always", "on_demand"]
@@ -58,19 +54,15 @@ class Models:
         self._database = database
         self._clock = clock
         self._known: dict[str, Model] = {}
-        self._reading: asyncio.Task[None] | None = None
+        self._reading = Rounds("the models are read", self.reload, READ_EVERY_S)
         self.changed: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         await self.reload()
-        self._reading = asyncio.create_task(self._keep_reading(), name="models")
+        self._reading.start()
 
     async def stop(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reading
-            self._reading = None
+        await self._reading.stop()
 
     async def reload(self) -> None:
         known = {model.name: model for model in await self.list()}
@@ -200,14 +192,6 @@ class Models:
                 "UPDATE model SET memory_bytes = :bytes WHERE name = :name", bytes=memory_bytes, name=name
             )
         )
-
-    async def _keep_reading(self) -> None:
-        while True:
-            await asyncio.sleep(READ_EVERY_S)
-            try:
-                await self.reload()
-            except OpenGLMError as error:
-                logger.warning("the models could not be read again: %s", error.message)
 
 
 def publish_adapter(tx: Transaction, model: Model, now: int) -> None:

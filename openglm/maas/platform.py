@@ -201,7 +201,7 @@ class Platform:
         await self.responses.stop()
         await self.request_log.stop()
         await self.servers.stop()
-        self.router.stop()
+        await self.router.stop()
         await self.channels.stop()
         await self.models.stop()
         await self.billing.stop()

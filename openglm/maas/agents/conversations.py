@@ -7,20 +7,17 @@ once. One whose conversation was deleted meanwhile is not kept.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from openglm.errors import NotFound, OpenGLMError
+from openglm.errors import NotFound
 from openglm.maas.database import Database, Transaction
 from openglm.maas.files.files import is_id
 from openglm.maas.ids import Clock, new_id, wall_clock
-
-logger = logging.getLogger(__name__)
+from openglm.maas.rounds import Rounds
 
 KEEP_MS = 30 * 86_400_000
 FORGET_EVERY_S = 600.0
@@ -44,16 +41,13 @@ class Conversations:
     def __init__(self, database: Database, *, clock: Clock = wall_clock):
         self._database = database
         self._clock = clock
-        self._forgetting: asyncio.Task[None] | None = None
+        self._forgetting = Rounds("old conversations are deleted", self._forget_all, FORGET_EVERY_S)
 
     async def start(self) -> None:
-        self._forgetting = asyncio.create_task(self._keep_forgetting(), name="conversations")
+        self._forgetting.start(at_once=True)
 
     async def stop(self) -> None:
-        if self._forgetting:
-            self._forgetting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._forgetting
+        await self._forgetting.stop()
 
     async def open(self, org_id: str, agent_id: str) -> str:
         """A new one; its id."""
@@ -153,14 +147,9 @@ class Conversations:
         await self._database.write(work)
         return len(rows)
 
-    async def _keep_forgetting(self) -> None:
-        while True:
-            try:
-                while await self.forget_old():
-                    await asyncio.sleep(0)
-            except OpenGLMError as error:
-                logger.warning("old conversations could not be deleted yet: %s", error.message)
-            await asyncio.sleep(FORGET_EVERY_S)
+    async def _forget_all(self) -> None:
+        while await self.forget_old():
+            await asyncio.sleep(0)
 
 
 def _no_conversation(conversation_id: str) -> NotFound:

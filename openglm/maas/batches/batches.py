@@ -23,6 +23,7 @@ from openglm.maas.files.files import MAX_BYTES_OF, Files, Owner, is_id
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.leases import Leases
 from openglm.maas.quotas.quota import check
+from openglm.maas.rounds import Rounds
 
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
@@ -58,8 +59,8 @@ class Batches:
             database, files, run_row, owner=node_id, clock=clock, rows_at_once=rows_at_once, sleep=sleep
         )
         self._working: dict[str, asyncio.Task[None]] = {}
-        self._woken = asyncio.Event()
-        self._loops: list[asyncio.Task[None]] = []
+        self._serving = Rounds("batches are looked for", self._claim, POLL_S)
+        self._renewing = Rounds("the leases of batches are renewed", self.renew, POLL_S)
 
     async def create(
         self,
@@ -129,7 +130,7 @@ class Batches:
             transaction.run(f"INSERT INTO batch ({names}) VALUES ({places})", **values)
 
         await self._database.write(insert, durable=True, lock=caller.org_id)
-        self._woken.set()
+        self._serving.wake()
         return await self.get(caller, batch_id, (dialect,))
 
     async def get(self, owner: Owner, batch_id: str, dialects: Sequence[Dialect] = FROM_FILES) -> Batch:
@@ -191,7 +192,7 @@ class Batches:
         if not changed and batch.state not in ("cancelling", "cancelled"):
             raise Conflict(f"a batch that is {batch.state} cannot be cancelled")
         self._worker.cancelled.add(batch.id)
-        self._woken.set()
+        self._serving.wake()
         return batch
 
     async def delete(self, owner: Owner, batch_id: str, dialects: Sequence[Dialect] = FROM_FILES) -> None:
@@ -213,19 +214,20 @@ class Batches:
 
     async def start(self) -> None:
         """Work on batches from now on."""
-        self._loops = [asyncio.create_task(self._serve()), asyncio.create_task(self._keep_leases())]
+        self._serving.start(at_once=True)
+        self._renewing.start()
 
     async def stop(self, grace_s: float = 30.0) -> None:
         """Start no further row, wait for those that run, give the leases up."""
         self._worker.stopping = True
-        if self._working:
-            await asyncio.wait(self._working.values(), timeout=grace_s)
-        for task in [*self._working.values(), *self._loops]:
+        await self._serving.stop()
+        working = list(self._working.values())
+        if working:
+            await asyncio.wait(working, timeout=grace_s)
+        for task in working:
             task.cancel()
-        for task in [*self._working.values(), *self._loops]:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        self._loops = []
+        await asyncio.gather(*working, return_exceptions=True)
+        await self._renewing.stop()
         await self._leases.give_up()
 
     async def run_pending(self) -> None:
@@ -234,17 +236,9 @@ class Batches:
             for row in claimed:
                 await self._worker.work(row["id"])
 
-    async def _serve(self) -> None:
-        while not self._worker.stopping:
-            self._woken.clear()
-            try:
-                for row in await self._leases.claim(self._batches_at_once - len(self._working)):
-                    self._working[row["id"]] = asyncio.create_task(self._work(row["id"]))
-            except Exception as error:
-                logger.error("cannot look for batches", exc_info=error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
-                    await self._woken.wait()
+    async def _claim(self) -> None:
+        for row in await self._leases.claim(self._batches_at_once - len(self._working)):
+            self._working[row["id"]] = asyncio.create_task(self._work(row["id"]))
 
     async def _work(self, batch_id: str) -> None:
         try:
@@ -256,21 +250,13 @@ class Batches:
             logger.error("batch %s broke off", batch_id, exc_info=error)
         finally:
             del self._working[batch_id]
-            self._woken.set()
-
-    async def _keep_leases(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_S)
-            if not self._working:
-                continue
-            try:
-                await self.renew()
-            except Exception as error:
-                logger.error("cannot renew the leases of batches", exc_info=error)
+            self._serving.wake()
 
     async def renew(self) -> None:
         """Prolong the leases of what we work on, hear of cancelled batches, drop what went to others."""
         working = list(self._working)
+        if not working:
+            return
         held = await self._leases.renew(working)
         stopped = await self._database.read(
             "SELECT id FROM batch WHERE lease_owner = :me AND state = 'cancelling'", me=self._leases.node_id

@@ -7,7 +7,6 @@ trainer's checkpoints and figures are files. What is left of a job is tidied whe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
 from dataclasses import replace
@@ -24,6 +23,7 @@ from openglm.maas.finetuning.examples import LEAST_EXAMPLES, ExampleReader, Faul
 from openglm.maas.finetuning.folder import Folder
 from openglm.maas.finetuning.hyperparameters import Hyperparameters
 from openglm.maas.finetuning.job import ENDED, Job
+from openglm.maas.rounds import Rounds
 
 logger = logging.getLogger(__name__)
 
@@ -43,27 +43,27 @@ class Worker:
         self._errands: dict[str, asyncio.Task[None]] = {}
         self._trainings: dict[str, asyncio.Task[None]] = {}
         self._attempts: dict[str, Attempt] = {}
-        self._woken = asyncio.Event()
-        self._loops: list[asyncio.Task[None]] = []
+        self._serving = Rounds("fine-tuning jobs are looked for", self._claim, POLL_S)
+        self._renewing = Rounds("the leases of fine-tuning jobs are renewed", self.renew, POLL_S)
         self._stopping = False
 
     async def start(self) -> None:
-        self._loops = [asyncio.create_task(self._serve()), asyncio.create_task(self._keep_leases())]
+        self._serving.start(at_once=True)
+        self._renewing.start()
 
     async def stop(self, grace_s: float = 20.0) -> None:
         """End trainers in order, or kill them; their jobs go on at the next start."""
         self._stopping = True
+        await self._serving.stop()
         for attempt in self._attempts.values():
             attempt.stop()
         tasks = [*self._errands.values(), *self._trainings.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=grace_s)
-        for task in [*tasks, *self._loops]:
+        for task in tasks:
             task.cancel()
-        for task in [*tasks, *self._loops]:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        self._loops = []
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._renewing.stop()
         await self._jobs.free_leases()
 
     async def run_pending(self) -> None:
@@ -82,7 +82,7 @@ class Worker:
         """Somebody made a job, or changed what is to become of one."""
         if job_id in self._attempts:
             self._attempts[job_id].stop()
-        self._woken.set()
+        self._serving.wake()
 
     async def renew(self) -> None:
         """Prolong the leases of what runs here; hear of jobs to pause or cancel; drop what went to others."""
@@ -111,19 +111,11 @@ class Worker:
         if state != "queued":
             attempt.stop()
 
-    async def _serve(self) -> None:
-        while not self._stopping:
-            self._woken.clear()
-            try:
-                for job_id in await self._jobs.claim_errands(ERRANDS_AT_ONCE - len(self._errands)):
-                    self._begin(self._errands, job_id, self._errand(job_id))
-                for job_id in await self._jobs.claim_trainings(self._at_once - len(self._trainings)):
-                    self._begin(self._trainings, job_id, self._train(job_id))
-            except Exception as error:
-                logger.error("cannot look for fine-tuning jobs", exc_info=error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
-                    await self._woken.wait()
+    async def _claim(self) -> None:
+        for job_id in await self._jobs.claim_errands(ERRANDS_AT_ONCE - len(self._errands)):
+            self._begin(self._errands, job_id, self._errand(job_id))
+        for job_id in await self._jobs.claim_trainings(self._at_once - len(self._trainings)):
+            self._begin(self._trainings, job_id, self._train(job_id))
 
     def _begin(self, room: dict[str, asyncio.Task[None]], job_id: str, work: Any) -> None:
         async def working() -> None:
@@ -134,17 +126,9 @@ class Worker:
                 logger.error("the fine-tuning job %s broke off", job_id, exc_info=error)
             finally:
                 del room[job_id]
-                self._woken.set()
+                self._serving.wake()
 
         room[job_id] = asyncio.create_task(working(), name=job_id)
-
-    async def _keep_leases(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_S)
-            try:
-                await self.renew()
-            except Exception as error:
-                logger.error("cannot renew the leases of fine-tuning jobs", exc_info=error)
 
     async def _train(self, job_id: str) -> None:
         job = await self._jobs.load(job_id)

@@ -7,21 +7,18 @@ It holds the file's id and a fingerprint that only we can make.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from openglm.errors import NotFound, OpenGLMError
+from openglm.errors import NotFound
 from openglm.maas.files.files import Files, Owner, is_id
 from openglm.maas.ids import Clock, new_id, wall_clock
+from openglm.maas.rounds import Rounds
 from openglm.maas.secrets import same
 
 if TYPE_CHECKING:
     from openglm.maas.files import File
     from openglm.maas.secrets import Secrets
-
-logger = logging.getLogger(__name__)
 
 KEEP_MS = 30 * 86_400_000  # the official service's links live as long
 FORGET_EVERY_S = 600.0
@@ -44,16 +41,13 @@ class Images:
         self._files = files
         self._secrets = secrets
         self._clock = clock
-        self._forgetting: asyncio.Task[None] | None = None
+        self._forgetting = Rounds("old images are deleted", self._forget_all, FORGET_EVERY_S)
 
     async def start(self) -> None:
-        self._forgetting = asyncio.create_task(self._keep_forgetting(), name="images")
+        self._forgetting.start(at_once=True)
 
     async def stop(self) -> None:
-        if self._forgetting:
-            self._forgetting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._forgetting
+        await self._forgetting.stop()
 
     async def look_for_room(self, owner: Owner, images: int) -> None:
         """Before they are made: then they are kept, whatever was kept meanwhile."""
@@ -83,11 +77,6 @@ class Images:
     def _signature(self, file_id: str, kind: str) -> str:
         return self._secrets.mac("image links", f"{file_id}.{kind}")[:32]
 
-    async def _keep_forgetting(self) -> None:
-        while True:
-            try:
-                while await self._files.forget_expired():
-                    await asyncio.sleep(0)
-            except OpenGLMError as error:
-                logger.warning("old images could not be deleted yet: %s", error.message)
-            await asyncio.sleep(FORGET_EVERY_S)
+    async def _forget_all(self) -> None:
+        while await self._files.forget_expired():
+            await asyncio.sleep(0)

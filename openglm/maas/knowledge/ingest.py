@@ -8,7 +8,6 @@ until then. A few are read at a time, tenants take turns, and one place is alway
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import secrets
@@ -28,6 +27,7 @@ from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.leases import Leases
 from openglm.maas.outbound import Fetched
 from openglm.maas.quotas.quota import QuotaReached, check
+from openglm.maas.rounds import Rounds
 
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
@@ -78,25 +78,27 @@ class Ingest:
             database, "knowledge_document", "state = 0", columns="*", node_id=node_id, clock=clock
         )
         self._working: dict[str, asyncio.Task[None]] = {}
-        self._woken = asyncio.Event()
-        self._loops: list[asyncio.Task[None]] = []
+        self._serving = Rounds("documents are looked for", self._claim, POLL_S)
+        self._renewing = Rounds("the leases of documents are renewed", self._renew, POLL_S)
 
     async def start(self) -> None:
         """Read documents from now on."""
-        self._loops = [asyncio.create_task(self._serve()), asyncio.create_task(self._keep())]
+        self._serving.start(at_once=True)
+        self._renewing.start()
 
     async def stop(self) -> None:
         """Leave off at once: what was begun is gone on with after the next start."""
-        tasks = [*self._loops, *self._working.values()]
-        for task in tasks:
+        await self._serving.stop()
+        working = list(self._working.values())
+        for task in working:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._loops:
-            await self._leases.give_up()
+        await asyncio.gather(*working, return_exceptions=True)
+        await self._renewing.stop()
+        await self._leases.give_up()
 
     def wake(self) -> None:
         """There is something to read or to sweep."""
-        self._woken.set()
+        self._serving.wake()
 
     async def run_pending(self) -> None:
         while claimed := await self._leases.claim(1):
@@ -124,18 +126,10 @@ class Ingest:
             await asyncio.shield(self._database.write(remove))
         return len(rows)
 
-    async def _serve(self) -> None:
-        while True:
-            self._woken.clear()
-            try:
-                for row in await self._leases.claim(AT_ONCE - len(self._working), each=AT_ONCE - 1):
-                    self._working[row["id"]] = asyncio.create_task(self._in_its_place(row))
-                await self.sweep()
-            except Exception as error:
-                logger.error("documents cannot be read", exc_info=error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
-                    await self._woken.wait()
+    async def _claim(self) -> None:
+        for row in await self._leases.claim(AT_ONCE - len(self._working), each=AT_ONCE - 1):
+            self._working[row["id"]] = asyncio.create_task(self._in_its_place(row))
+        await self.sweep()
 
     async def _in_its_place(self, row: Row) -> None:
         try:
@@ -145,16 +139,10 @@ class Ingest:
             logger.error("document %s broke off", row["id"], exc_info=error)
         finally:
             del self._working[row["id"]]
-            self._woken.set()
+            self._serving.wake()
 
-    async def _keep(self) -> None:
-        """Prolong the leases of what is read here."""
-        while True:
-            await asyncio.sleep(POLL_S)
-            try:
-                await self._leases.renew(self._working)
-            except Exception as error:
-                logger.error("cannot renew the leases of documents", exc_info=error)
+    async def _renew(self) -> None:
+        await self._leases.renew(self._working)
 
     async def _work(self, row: Row) -> None:
         from openglm.maas.identity.caller import Caller

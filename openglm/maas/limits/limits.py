@@ -6,23 +6,19 @@ All is checked before anything is counted: a refused request costs its sender no
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from openglm.errors import OpenGLMError, RateLimited
+from openglm.errors import RateLimited
 from openglm.maas.ids import Clock
 from openglm.maas.limits.rate import Rate
 from openglm.maas.limits.rules import Rule, Rulebook, Rules
+from openglm.maas.rounds import Rounds
 
 if TYPE_CHECKING:
     from openglm.maas.database import Database
     from openglm.maas.identity.caller import Caller
-
-logger = logging.getLogger(__name__)
 
 RELOAD_S = 5.0  # until a rule that another process changed holds here too
 BUSY_RETRY_S = 1.0  # nobody knows when an answer in flight will end
@@ -69,18 +65,14 @@ class Limits:
         self._in_flight: dict[Key, int] = {}
         self._requests = Rate()
         self._tokens = Rate()
-        self._reading: asyncio.Task[None] | None = None
+        self._reading = Rounds("the limit rules are read", self.reload, RELOAD_S)
 
     async def start(self) -> None:
         await self.reload()
-        self._reading = asyncio.create_task(self._keep_reading())
+        self._reading.start()
 
     async def stop(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reading
-            self._reading = None
+        await self._reading.stop()
 
     async def reload(self) -> None:
         """Let the rules of the table hold from here on. What is in flight stays counted."""
@@ -151,11 +143,3 @@ class Limits:
                     del self._in_flight[key]
             if rule.tpm is not None and more_tokens:
                 self._tokens.take(key, more_tokens, rule.tpm, self._clock())
-
-    async def _keep_reading(self) -> None:
-        while True:
-            await asyncio.sleep(RELOAD_S)
-            try:
-                await self.reload()
-            except OpenGLMError as error:
-                logger.warning("the limit rules could not be read again: %s", error.message)

@@ -7,7 +7,6 @@ the log: a row that cannot be written is a warning, never an error of the reques
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import zlib
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from openglm.logs import redact
 from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.rounds import Rounds
 from openglm.maas.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -108,15 +108,13 @@ class RequestLog:
         self._clock = clock
         self._minute = 0
         self._refusals: dict[str, int] = {}  # in this minute, by organisation
-        self._expiring: asyncio.Task[None] | None = None
+        self._expiring = Rounds("old rows of the request log are deleted", self.expire, EXPIRE_EVERY_S)
 
     async def start(self) -> None:
-        self._expiring = asyncio.get_running_loop().create_task(self._keep_expiring())
+        self._expiring.start(at_once=True)
 
     async def stop(self) -> None:
-        if self._expiring:
-            self._expiring.cancel()
-            await asyncio.gather(self._expiring, return_exceptions=True)
+        await self._expiring.stop()
 
     def record(self, call: Call) -> Recording | None:
         """A recording, if the caller's project keeps bodies."""
@@ -213,14 +211,6 @@ class RequestLog:
                 return gone
             await self._database.write(partial(_delete, [{"id": row["id"]} for row in rows]))
             gone += len(rows)
-
-    async def _keep_expiring(self) -> None:
-        while True:
-            try:
-                await self.expire()
-            except OpenGLMError as error:
-                logger.warning("old rows of the request log are not deleted yet: %s", error.message)
-            await asyncio.sleep(EXPIRE_EVERY_S)
 
     def _sealed(self, request_id: str, body: bytes) -> bytes:
         return self._secrets.seal(_PURPOSE, zlib.compress(body, 1), context=request_id)

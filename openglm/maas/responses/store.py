@@ -5,21 +5,17 @@ A chain that is continued stays as long as its newest turn. Old rows are deleted
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from openglm.errors import Conflict, NotFound, OpenGLMError
+from openglm.errors import Conflict, NotFound
 from openglm.maas.database import Database, Transaction
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.quotas.quota import look
-
-logger = logging.getLogger(__name__)
+from openglm.maas.rounds import Rounds
 
 KEEP_MS = 7 * 86_400_000
 LONGEST_CHAIN = 1_000
@@ -40,18 +36,15 @@ class Responses:
         self._database = database
         self._node_id = node_id
         self._clock = clock
-        self._forgetting: asyncio.Task[None] | None = None
+        self._forgetting = Rounds("old responses are deleted", self.forget_old, FORGET_EVERY_S)
 
     async def start(self) -> None:
         """Say of those that a dead server left running that they failed, and forget old ones from now on."""
         await self._database.write(self._fail_orphans)
-        self._forgetting = asyncio.create_task(self._keep_forgetting(), name="responses")
+        self._forgetting.start()
 
     async def stop(self) -> None:
-        if self._forgetting:
-            self._forgetting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._forgetting
+        await self._forgetting.stop()
 
     async def look_for_room(self, org_id: str) -> None:
         """Before an answer is made that is to be kept: then it is kept, whatever was kept meanwhile."""
@@ -178,11 +171,3 @@ class Responses:
             " AND node_id NOT IN (SELECT id FROM money_node WHERE lease_until > :now)",
             now=self._clock(),
         )
-
-    async def _keep_forgetting(self) -> None:
-        while True:
-            await asyncio.sleep(FORGET_EVERY_S)
-            try:
-                await self.forget_old()
-            except OpenGLMError as error:
-                logger.warning("old responses could not be deleted: %s", error.message)

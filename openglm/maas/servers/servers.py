@@ -25,6 +25,7 @@ import psutil
 from openglm.errors import EngineFailure, ModelNotFound, OpenGLMError, Overloaded
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.models import Model, Models
+from openglm.maas.rounds import Rounds
 from openglm.maas.servers.server import Server, Status
 from openglm.maas.upstreams import Channel, Client, Router
 
@@ -88,22 +89,18 @@ class Servers:
         self._first_wait_s = first_wait_s
         self._servers: dict[str, _Served] = {}
         self._sockets: Path | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._looking = Rounds("the model servers are looked after", self.look, LOOK_EVERY_S)
         self._loading = asyncio.Lock()  # one model at a time: memory is counted before it is taken
         self._promised: dict[str, int] = {}  # bytes that others than servers are about to take
 
     async def start(self) -> None:
         # A data folder's path may be longer than a socket's may be.
         self._sockets = Path(tempfile.mkdtemp(prefix="openglm-"))
-        self._looking = asyncio.create_task(self._keep_looking(), name="servers")
+        self._looking.start()
         await self.follow()
 
     async def stop(self) -> None:
-        if self._looking:
-            self._looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._looking
-            self._looking = None
+        await self._looking.stop()
         for name in self._servers:
             self._router.remove(_channel_id(name))
         await asyncio.gather(*(served.server.stop() for served in self._servers.values()))
@@ -243,14 +240,6 @@ class Servers:
 
     def _hear(self, line: str) -> None:
         self.on_line(line)
-
-    async def _keep_looking(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            try:
-                await self.look()
-            except OpenGLMError as error:
-                logger.warning("the model servers could not be looked after: %s", error.message)
 
     async def look(self) -> None:
         """Follow the table, unload what is idle, and note what memory each server takes."""

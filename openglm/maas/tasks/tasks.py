@@ -7,7 +7,6 @@ the same id and is charged once. Only the organisation that made a task can see 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -30,6 +29,7 @@ from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.files.files import is_id
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.leases import Leases
+from openglm.maas.rounds import Rounds
 
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
@@ -107,9 +107,8 @@ class Tasks:
         self._keep_ms = keep_days * DAY_MS
         self._sleep = sleep
         self._working: dict[str, asyncio.Task[None]] = {}
-        self._woken = asyncio.Event()
-        self._stopping = False
-        self._loops: list[asyncio.Task[None]] = []
+        self._serving = Rounds("tasks are looked for", self._claim, POLL_S)
+        self._keeping = Rounds("the leases of tasks are renewed", self._keep, POLL_S)
 
     async def submit(self, caller: Caller, body: bytes, endpoint: str = CHAT) -> Task:
         """Take a request in. `stream` is ignored: there is nobody to stream to."""
@@ -159,7 +158,7 @@ class Tasks:
                 raise DuplicateRequest(f"a task with request_id {request_id!r} exists already")
 
         await asyncio.shield(self._database.write(insert, durable=True))
-        self._woken.set()
+        self._serving.wake()
         return Task(task_id, request_id, model, "PROCESSING", None, endpoint)
 
     async def get(self, caller: Caller, task_id: str) -> Task:
@@ -178,18 +177,19 @@ class Tasks:
 
     async def start(self) -> None:
         """Run tasks from now on."""
-        self._loops = [asyncio.create_task(self._serve()), asyncio.create_task(self._keep())]
+        self._serving.start(at_once=True)
+        self._keeping.start()
 
     async def stop(self, grace_s: float = 30.0) -> None:
-        self._stopping = True
-        if self._working:
-            await asyncio.wait(self._working.values(), timeout=grace_s)
-        tasks = [*self._working.values(), *self._loops]
-        for task in tasks:
+        """Take up no further task, wait for those that run, give the leases up."""
+        await self._serving.stop()
+        working = list(self._working.values())
+        if working:
+            await asyncio.wait(working, timeout=grace_s)
+        for task in working:
             task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*working, return_exceptions=True)
+        await self._keeping.stop()
         await self._leases.give_up()
 
     async def run_pending(self) -> None:
@@ -211,17 +211,9 @@ class Tasks:
             )
         )
 
-    async def _serve(self) -> None:
-        while not self._stopping:
-            self._woken.clear()
-            try:
-                for row in await self._leases.claim(self._tasks_at_once - len(self._working)):
-                    self._working[row["id"]] = asyncio.create_task(self._work(row))
-            except Exception as error:
-                logger.error("cannot look for tasks", exc_info=error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
-                    await self._woken.wait()
+    async def _claim(self) -> None:
+        for row in await self._leases.claim(self._tasks_at_once - len(self._working)):
+            self._working[row["id"]] = asyncio.create_task(self._work(row))
 
     async def _work(self, row: Row) -> None:
         try:
@@ -231,7 +223,7 @@ class Tasks:
             logger.error("task %s broke off", row["id"], exc_info=error)
         finally:
             del self._working[row["id"]]
-            self._woken.set()
+            self._serving.wake()
 
     async def _answer(self, row: Row) -> None:
         from openglm.maas.identity.caller import Caller
@@ -275,11 +267,6 @@ class Tasks:
         raise AssertionError("the last try returns")
 
     async def _keep(self) -> None:
-        """Prolong the leases of what runs here; now and then forget what is old."""
-        while not self._stopping:
-            await asyncio.sleep(POLL_S)
-            try:
-                await self._leases.renew(self._working)
-                await self.forget_old()
-            except Exception as error:
-                logger.error("cannot renew the leases of tasks", exc_info=error)
+        """Prolong the leases of what runs here; forget what is old."""
+        await self._leases.renew(self._working)
+        await self.forget_old()

@@ -6,8 +6,6 @@ run. The router of each process follows the table within two seconds.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import re
 from dataclasses import asdict, replace
@@ -18,6 +16,7 @@ from openglm.errors import InvalidRequest, NotFound, OpenGLMError
 from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.rounds import Rounds
 from openglm.maas.secrets import Secrets
 from openglm.maas.upstreams.channel import Channel, State
 from openglm.maas.upstreams.router import Router
@@ -38,18 +37,14 @@ class Channels:
         self._router = router
         self._clock = clock
         self._given: dict[str, Channel] = {}
-        self._reading: asyncio.Task[None] | None = None
+        self._reading = Rounds("the channels are read", self.reload, READ_EVERY_S)
 
     async def start(self) -> None:
         await self.reload()
-        self._reading = asyncio.create_task(self._keep_reading(), name="channels")
+        self._reading.start()
 
     async def stop(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reading
-            self._reading = None
+        await self._reading.stop()
 
     async def reload(self) -> None:
         """Let the table hold from here on."""
@@ -163,14 +158,6 @@ class Channels:
             max_in_flight=row["max_in_flight"],
             state=row["state"],
         )
-
-    async def _keep_reading(self) -> None:
-        while True:
-            await asyncio.sleep(READ_EVERY_S)
-            try:
-                await self.reload()
-            except OpenGLMError as error:
-                logger.warning("the channels could not be read again: %s", error.message)
 
 
 def _no_channel(channel_id: str) -> NotFound:

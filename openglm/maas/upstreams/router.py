@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import math
 from array import array
 from collections.abc import Awaitable, Callable
@@ -20,12 +19,11 @@ from openglm.dialects.openai.images import ImageAnswer
 from openglm.errors import ModelNotFound, NotOffered, Overloaded, UpstreamFailure
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.limits import FairQueue
+from openglm.maas.rounds import Rounds
 from openglm.maas.upstreams.answer import UpstreamAnswer
 from openglm.maas.upstreams.channel import Channel
 from openglm.maas.upstreams.client import Client
 from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest, ImageRequest
-
-logger = logging.getLogger(__name__)
 
 FAILURES = 3  # in a row, after which a channel rests
 REST_MS = 5_000  # and doubles with each further failure, up to
@@ -65,15 +63,14 @@ class Router:
         self._client = client
         self._clock = clock
         self._ways: dict[str, _Way] = {}
-        self._probing: asyncio.Task[None] | None = None
+        self._probing = Rounds("resting channels are probed", self.probe, PROBE_EVERY_S)
 
     def start(self) -> None:
         """Look after channels that rest, so that they serve again as soon as they can."""
-        self._probing = asyncio.create_task(self._keep_probing(), name="probes")
+        self._probing.start()
 
-    def stop(self) -> None:
-        if self._probing:
-            self._probing.cancel()
+    async def stop(self) -> None:
+        await self._probing.stop()
 
     def add(self, channel: Channel, *, wake: Callable[[str], Awaitable[None]] | None = None) -> None:
         """Take requests for the channel's models there from now on; one of the same id is replaced.
@@ -237,11 +234,6 @@ class Router:
         if way.failures >= FAILURES:
             rest = min(REST_MS * 2 ** min(way.failures - FAILURES, 10), LONGEST_REST_MS)
             way.resting_until = self._clock() + rest
-
-    async def _keep_probing(self) -> None:
-        while True:
-            await asyncio.sleep(PROBE_EVERY_S)
-            await self.probe()
 
     async def probe(self) -> None:
         """Ask every channel that rests whether it is well again."""

@@ -16,6 +16,11 @@ from openglm.maas.ids import Clock
 LEASE_MS = 30_000
 
 
+def most_of(places: int) -> int:
+    """How many of a node's places one organisation may have: some are always left for another."""
+    return max(1, places - max(1, places // 4))
+
+
 class Leases:
     """Of one table. `waits` is the SQL condition of rows that still have work in them; `columns` are read."""
 

@@ -47,7 +47,8 @@ class Batches:
         node_id: str,
         clock: Clock = wall_clock,
         rows_at_once: int = 32,
-        batches_at_once: int = 4,
+        batches_at_once: int = 64,
+        batches_each: int = 4,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
     ):
         self._database = database
@@ -55,6 +56,7 @@ class Batches:
         self._leases = Leases(database, "batch", "cleaned = 0", columns="id", node_id=node_id, clock=clock)
         self._clock = clock
         self._batches_at_once = batches_at_once
+        self._batches_each = batches_each  # of one organisation
         self._worker = Worker(
             database, files, run_row, owner=node_id, clock=clock, rows_at_once=rows_at_once, sleep=sleep
         )
@@ -237,7 +239,8 @@ class Batches:
                 await self._worker.work(row["id"])
 
     async def _claim(self) -> None:
-        for row in await self._leases.claim(self._batches_at_once - len(self._working)):
+        places = self._batches_at_once - len(self._working)
+        for row in await self._leases.claim(places, each=self._batches_each):
             self._working[row["id"]] = asyncio.create_task(self._work(row["id"]))
 
     async def _work(self, batch_id: str) -> None:

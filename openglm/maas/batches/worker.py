@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -29,6 +31,8 @@ from openglm.maas.batches.rows import add_rows, record_row, request_id_of, resul
 from openglm.maas.database import Database, Transaction
 from openglm.maas.files.files import Files
 from openglm.maas.ids import Clock
+from openglm.maas.leases import most_of
+from openglm.maas.limits import FairQueue
 
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
@@ -41,7 +45,7 @@ RunRow = Callable[["Caller", str, bytes, str, Keep], Awaitable[tuple[int, bytes]
 the row's bill. Raises RateLimited, Overloaded or UpstreamFailure, with nothing charged, when the same row may
 succeed later."""
 PAGE = 256  # rows looked up at once
-PART = 8 << 20  # bytes of the input held at once
+PART = 1 << 20  # bytes of an input held at once
 TRIES = 8  # at a row whose failure may pass
 LONGEST_WAIT_S = 60.0
 SHOWN_FAULTS = 100  # the error file has all of them
@@ -67,7 +71,8 @@ def _record(request_id: str, transaction: Transaction, status: int, answer: byte
 
 
 class Worker:
-    """Works on batches that `owner` holds leases on. `rows_at_once` bounds all of them together."""
+    """Works on batches that `owner` holds leases on. `rows_at_once` bounds all together: organisations
+    take turns, and none has every place."""
 
     def __init__(
         self,
@@ -86,7 +91,8 @@ class Worker:
         self._owner = owner
         self._clock = clock
         self._rows_at_once = rows_at_once
-        self._slots = asyncio.Semaphore(rows_at_once)
+        self._places = FairQueue(rows_at_once, most_waiting=None, longest_wait_s=None)
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._sleep = sleep
         self.stopping = False
         self.cancelled: set[str] = set()  # batches that somebody cancelled while we work on them
@@ -189,13 +195,21 @@ class Worker:
                     item = await anext(todo, None)
                 if item is None:
                     return
-                async with self._slots:
-                    if not self._over(batch):
-                        await self._row(batch, caller, *item)
+                await self._row(batch, caller, *item)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(self._rows_at_once):
                 group.create_task(runner())
+
+    @asynccontextmanager
+    async def _place(self, org_id: str) -> AsyncIterator[None]:
+        share = self._shares.setdefault(org_id, asyncio.Semaphore(most_of(self._rows_at_once)))
+        async with share:
+            await self._places.enter(org_id)
+            try:
+                yield
+            finally:
+                self._places.leave()
 
     def _over(self, batch: Batch) -> bool:
         return self.stopping or batch.id in self.cancelled or self._clock() >= batch.expires_at
@@ -233,19 +247,20 @@ class Worker:
         """A row's answer or its refusal; None if the batch is over before there is one."""
         for attempt in range(TRIES):
             try:
-                return await self._run_row(
-                    caller,
-                    spoken(batch.endpoint, batch.dialect),
-                    body,
-                    request_id,
-                    partial(_record, request_id),
-                )
+                async with self._place(batch.org_id):
+                    if self._over(batch):
+                        return None
+                    return await self._run_row(
+                        caller,
+                        spoken(batch.endpoint, batch.dialect),
+                        body,
+                        request_id,
+                        partial(_record, request_id),
+                    )
             except (RateLimited, Overloaded, UpstreamFailure) as error:
                 if attempt + 1 == TRIES:
                     return refusal(error, batch.dialect)
-                await self._sleep(min(2.0**attempt, LONGEST_WAIT_S))
-                if self._over(batch):
-                    return None
+                await self._sleep(min(2.0**attempt, LONGEST_WAIT_S))  # its place is for others meanwhile
             except DuplicateRequest:
                 # A server died between the bill and the answer; asking again would bill twice.
                 return 409, INTERRUPTED

@@ -24,7 +24,7 @@ from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.documents.reading import MAX_BYTES, Manner, digest_apart, told_by
 from openglm.maas.documents.source import DocumentRefused
 from openglm.maas.ids import Clock, wall_clock
-from openglm.maas.leases import Leases
+from openglm.maas.leases import Leases, most_of
 from openglm.maas.outbound import Fetched
 from openglm.maas.quotas.quota import QuotaReached, check
 from openglm.maas.rounds import Rounds
@@ -127,7 +127,7 @@ class Ingest:
         return len(rows)
 
     async def _claim(self) -> None:
-        for row in await self._leases.claim(AT_ONCE - len(self._working), each=AT_ONCE - 1):
+        for row in await self._leases.claim(AT_ONCE - len(self._working), each=most_of(AT_ONCE)):
             self._working[row["id"]] = asyncio.create_task(self._in_its_place(row))
         await self.sweep()
 

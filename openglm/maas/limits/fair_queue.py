@@ -16,14 +16,14 @@ LONGEST_WAIT_S = 60.0
 
 
 class FairQueue:
-    """`await enter(tenant)`, work, `leave()`. On one event loop. `places` None: no bound; it may change."""
+    """`await enter(tenant)`, work, `leave()`. On one event loop. `places` may change. None: no bound."""
 
     def __init__(
         self,
         places: int | None,
         *,
-        most_waiting: int = MOST_WAITING,
-        longest_wait_s: float = LONGEST_WAIT_S,
+        most_waiting: int | None = MOST_WAITING,
+        longest_wait_s: float | None = LONGEST_WAIT_S,
         what: str = "this model",
     ):
         self.places = places
@@ -44,7 +44,9 @@ class FairQueue:
             self.taken += 1
             return
         place = self._join(tenant)
-        timer = asyncio.get_running_loop().call_later(self._longest_wait_s, self._refuse, place)
+        timer = None
+        if self._longest_wait_s is not None:
+            timer = asyncio.get_running_loop().call_later(self._longest_wait_s, self._refuse, place)
         try:
             await place
         except BaseException:
@@ -54,7 +56,8 @@ class FairQueue:
                 self._forget(tenant, place)
             raise
         finally:
-            timer.cancel()
+            if timer:
+                timer.cancel()
 
     def leave(self) -> None:
         self.taken -= 1
@@ -74,7 +77,7 @@ class FairQueue:
                 place.set_result(None)
 
     def _join(self, tenant: str) -> asyncio.Future[None]:
-        if self.waiting >= self._most_waiting:
+        if self._most_waiting is not None and self.waiting >= self._most_waiting:
             mine = len(self._lines.get(tenant, ()))
             longest = max(self._lines.values(), key=len, default=None)
             if longest is None or len(longest) <= mine + 1:

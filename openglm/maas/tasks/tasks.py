@@ -28,7 +28,7 @@ from openglm.maas.batches.refusals import refusal
 from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.files.files import is_id
 from openglm.maas.ids import Clock, new_id, wall_clock
-from openglm.maas.leases import Leases
+from openglm.maas.leases import Leases, most_of
 from openglm.maas.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -212,7 +212,8 @@ class Tasks:
         )
 
     async def _claim(self) -> None:
-        for row in await self._leases.claim(self._tasks_at_once - len(self._working)):
+        places = self._tasks_at_once - len(self._working)
+        for row in await self._leases.claim(places, each=most_of(self._tasks_at_once)):
             self._working[row["id"]] = asyncio.create_task(self._work(row))
 
     async def _work(self, row: Row) -> None:

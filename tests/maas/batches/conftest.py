@@ -61,16 +61,17 @@ class Bench:
         line = {"custom_id": custom_id, "method": "POST", "url": ENDPOINT, "body": body, **changes}
         return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
-    async def upload(self, content: bytes) -> str:
+    async def upload(self, content: bytes, owner: Caller | None = None) -> str:
         async def chunks() -> AsyncIterator[bytes]:
             for at in range(0, len(content), 1000):
                 yield content[at : at + 1000]
 
-        return (await self.files.upload(self.anne, "in.jsonl", "batch", chunks())).id
+        return (await self.files.upload(owner or self.anne, "in.jsonl", "batch", chunks())).id
 
-    async def create(self, batches: Batches, content: bytes, **options) -> Batch:
+    async def create(self, batches: Batches, content: bytes, owner: Caller | None = None, **options) -> Batch:
+        owner = owner or self.anne
         options = {"endpoint": ENDPOINT, **options}
-        return await batches.create(self.anne, input_file_id=await self.upload(content), **options)
+        return await batches.create(owner, input_file_id=await self.upload(content, owner), **options)
 
     async def result(self, file_id: str | None) -> list[dict]:
         if file_id is None:

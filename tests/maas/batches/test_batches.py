@@ -21,6 +21,7 @@ from openglm.errors import (
 )
 from openglm.maas.batches import lines as limits
 from openglm.maas.batches.routes import routes
+from openglm.maas.identity.caller import Caller
 
 
 class Killed(BaseException):
@@ -336,6 +337,82 @@ def test_what_may_pass_is_tried_again_under_the_same_id(bench) -> None:
         await batches.run_pending()
         batch = await batches.get(bench.anne, batch.id)
         assert (batch.state, batch.failed) == ("completed", 1)
+
+    asyncio.run(go())
+
+
+def test_another_tenants_row_runs_while_one_tenants_batches_take_all_they_may(bench) -> None:
+    async def go() -> None:
+        full, reached = asyncio.Event(), asyncio.Event()
+
+        async def run_row(caller: Caller, *request) -> tuple[int, bytes]:
+            if caller == bench.bob:
+                reached.set()
+                return 200, b"{}"
+            full.set()
+            return await asyncio.Event().wait()  # a model that takes its time
+
+        batches = bench.batches(run_row, rows_at_once=4)
+        for _ in range(6):
+            await bench.create(batches, bench.lines(8))
+        await batches.start()
+        await full.wait()
+        await bench.create(batches, bench.lines(1), bench.bob)
+        await asyncio.wait_for(reached.wait(), 20)
+        await batches.stop(grace_s=0.1)
+
+    asyncio.run(go())
+
+
+def test_rows_of_tenants_run_in_turn(bench) -> None:
+    async def go() -> None:
+        ran: list[str] = []
+        bobs, ended = asyncio.Event(), asyncio.Event()
+
+        async def run_row(caller: Caller, *request) -> tuple[int, bytes]:
+            ran.append(caller.org_id)
+            if caller == bench.bob:
+                bobs.set()
+            else:
+                await bobs.wait()
+            if len(ran) == 30:
+                ended.set()
+            return 200, b"{}"
+
+        batches = bench.batches(run_row, rows_at_once=4)
+        await bench.create(batches, bench.lines(20))
+        await bench.create(batches, bench.lines(10), bench.bob)
+        await batches.start()
+        await asyncio.wait_for(ended.wait(), 20)
+        await batches.stop()
+        while ran[-1] == "org_a":  # what is left when the other has no more
+            ran.pop()
+        assert ran.count("org_a") <= ran.count("org_b") + 4
+
+    asyncio.run(go())
+
+
+def test_a_row_that_will_be_tried_again_gives_its_place_to_others(bench) -> None:
+    async def go() -> None:
+        reached = asyncio.Event()
+
+        async def run_row(caller: Caller, *request) -> tuple[int, bytes]:
+            if caller == bench.bob:
+                reached.set()
+            elif not reached.is_set():
+                raise RateLimited("slow down", kind="requests", retry_after_s=1.0)
+            return 200, b"{}"
+
+        async def sleep(seconds: float) -> None:
+            await reached.wait()
+
+        bench.sleep = sleep
+        batches = bench.batches(run_row, rows_at_once=1)
+        await bench.create(batches, bench.lines(3))
+        await bench.create(batches, bench.lines(1), bench.bob)
+        await batches.start()
+        await asyncio.wait_for(reached.wait(), 20)
+        await batches.stop()
 
     asyncio.run(go())
 

@@ -172,6 +172,29 @@ def test_tenants_take_turns(bench: Bench) -> None:
     asyncio.run(go())
 
 
+def test_another_tenants_task_runs_while_one_tenants_take_all_they_may(bench: Bench) -> None:
+    async def go() -> None:
+        full, reached = asyncio.Event(), asyncio.Event()
+
+        async def run(caller: Caller, *request) -> tuple[int, bytes]:
+            if caller == BOB:
+                reached.set()
+                return 200, b"{}"
+            full.set()
+            return await asyncio.Event().wait()  # a model that takes its time
+
+        tasks = bench.tasks(run)
+        for _ in range(40):
+            await tasks.submit(ANNE, asked())
+        await tasks.start()
+        await full.wait()
+        await tasks.submit(BOB, asked())
+        await asyncio.wait_for(reached.wait(), 20)
+        await tasks.stop(grace_s=0.1)
+
+    asyncio.run(go())
+
+
 def test_an_organisation_has_only_so_many_tasks_waiting(bench: Bench, monkeypatch) -> None:
     monkeypatch.setattr("openglm.maas.tasks.tasks.MAX_WAITING", 2)
 

@@ -102,7 +102,7 @@ def extend_hold(
 ) -> Hold:
     """Hold enough for the usage so far and `more_output_tokens` beyond; never less than before.
 
-    The usage becomes the hold's checkpoint, unless it is nothing yet.
+    It is no checkpoint: whether what was used is to be charged without a settle is for the caller to say.
     """
     row = tx.one("SELECT * FROM hold WHERE id = :id AND org_id = :org_id", id=hold.id, org_id=hold.org_id)
     if row is None:
@@ -129,15 +129,7 @@ def extend_hold(
             if not ledger.set_aside(tx, account, more):
                 raise _no_more(tx, row, account, more)
         budgets.reserve_more(tx, row["budgets"].split(), more)
-    tx.run(
-        "UPDATE hold SET amount = amount + :more, has_checkpoint = :used, input_uncached = :input_uncached,"
-        " cache_read = :cache_read, cache_write = :cache_write, output_text = :output_text,"
-        " output_reasoning = :output_reasoning, images = :images WHERE id = :id",
-        more=more,
-        used=int(row["has_checkpoint"] or usage != Usage()),
-        id=hold.id,
-        **counts(usage),
-    )
+        tx.run("UPDATE hold SET amount = amount + :more WHERE id = :id", more=more, id=hold.id)
     return replace(hold, amount=row["amount"] + more)
 
 

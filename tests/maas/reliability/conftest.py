@@ -80,6 +80,9 @@ class Home:
     def rows(self, sql: str, **parameters) -> list[dict]:
         return [dict(row) for row in self.platform.database.read_now(sql, **parameters)]
 
+    def write(self, sql: str, **parameters) -> None:
+        self.platform.database.write_now(lambda tx: tx.run(sql, **parameters))
+
     def usage(self) -> dict[str, dict]:
         return {row["request_id"]: row for row in self.rows("SELECT * FROM usage_event")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from openglm.maas.gateway.exchange import HELD_OUTPUT
 from openglm.maas.money.billing import CHECKPOINT_TOKENS
 from tests.maas.reliability.conftest import Home, read_until_it_breaks, script
 from tests.maas.reliability.counts import SOAK, count
@@ -61,6 +63,45 @@ def test_a_killed_server_loses_at_most_one_checkpoint_and_no_hold(home: Home, wa
             paid = rows[request_id]["output_text"]
             assert wrote["completion"] - ONE_CHECKPOINT <= paid <= wrote["completion"]
         home.check_books()
+
+
+@pytest.mark.slow
+def test_what_nobody_waits_for_is_answered_and_paid_once_though_its_server_is_killed(home: Home, wait_until):
+    """R2, of a batch's row and an asynchronous chat that are longer than what was held for them at first."""
+    tokens = HELD_OUTPUT + 500
+    message = {"role": "user", "content": script(tokens=tokens, pace_s=PACE_S)}
+    body = {"model": "glm", "messages": [message], "max_tokens": 2 * tokens}
+    row = {"custom_id": "row-1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+    def post(url: str, **words) -> dict:
+        answer = httpx.post(url, headers=home.headers, timeout=60, **words)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    with home.serving() as child:
+        file = post(
+            f"{child.url}/v1/files",
+            files={"file": ("in.jsonl", json.dumps(row).encode())},
+            data={"purpose": "batch"},
+        )
+        wanted = {"input_file_id": file["id"], "endpoint": row["url"], "completion_window": "24h"}
+        post(f"{child.url}/v1/batches", json=wanted)
+        post(f"{child.url}/api/paas/v4/async/chat/completions", json=body)
+        billed = home.upstream.billed
+        wait_until(
+            lambda: len(billed) == 2 and min(one["completion"] for one in billed.values()) > HELD_OUTPUT
+        )
+        child.kill()
+    home.upstream.always = {"pace_s": 0}
+    with home.serving():
+        wait_until(lambda: not home.rows("SELECT 1 FROM hold WHERE state = 'open'"))
+        for table in ("batch", "async_task"):  # as if the leases of the dead had run out
+            home.write(f"UPDATE {table} SET lease_until = 0")
+        wait_until(lambda: home.rows("SELECT state FROM async_task") == [{"state": "SUCCESS"}])
+        wait_until(lambda: home.rows("SELECT completed FROM batch") == [{"completed": 1}])
+    paid = [row for row in home.usage().values() if row["cost_nano"]]
+    assert [(row["status"], row["output_text"]) for row in paid] == [("ok", tokens)] * 2
+    home.check_books()
 
 
 @pytest.mark.slow

@@ -16,7 +16,10 @@ PROOFS = {
         "gateway/test_bills.py": ["test_clients_that_drop_while_a_whole_answer_is_made_are_billed_too"],
     },
     "R2 a killed server loses at most a checkpoint": {
-        "reliability/test_crashes.py": ["test_a_killed_server_loses_at_most_one_checkpoint_and_no_hold"],
+        "reliability/test_crashes.py": [
+            "test_a_killed_server_loses_at_most_one_checkpoint_and_no_hold",
+            "test_what_nobody_waits_for_is_answered_and_paid_once_though_its_server_is_killed",
+        ],
         "money/test_recovery.py": ["test_two_that_recover_and_one_that_settles_make_one_receipt"],
         "money/test_outages.py": ["test_a_settle_that_the_database_does_not_take_is_tried_until_it_does"],
     },

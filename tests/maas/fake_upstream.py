@@ -33,6 +33,8 @@ class FakeUpstream:
     counts: bool = True  # whether it has /tokenize
     always: dict[str, Any] = field(default_factory=dict)  # what overrides every script
     gate: threading.Event | None = None  # answers begin only when it is set
+    count_gate: threading.Event | None = None  # texts are counted only when it is set
+    counting: int = 0  # how often that was asked
     plays: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # a body -> its script
 
     def __enter__(self) -> FakeUpstream:
@@ -88,6 +90,9 @@ class FakeUpstream:
         if not self.counts:
             return web.json_response({"detail": "Not Found"}, status=404)
         body = await request.json()
+        self.counting += 1
+        while self.count_gate is not None and not self.count_gate.is_set():
+            await asyncio.sleep(0.005)
         text = body.get("prompt") or "".join(str(turn.get("content")) for turn in body["messages"])
         return web.json_response({"count": len(text.split()), "tokens": []})
 

@@ -5,6 +5,7 @@ An agent is a chat with instructions: it goes the road of chats, pays like one, 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -167,7 +168,7 @@ class Turn:
             self.exchange.keep(self.keep())
             settling = self.exchange.close()
             if settling:
-                await settling
+                await asyncio.shield(settling)
 
     def close(self) -> object:
         return self.exchange.close()

@@ -225,7 +225,7 @@ class Loop:
         else:
             settling = self._exchange.close()
             assert settling is not None, "nobody else closes a turn that goes on"
-            await settling
+            await asyncio.shield(settling)  # who leaves meanwhile pays for the turn all the same
         self._before = _sum(self._before, self._exchange.usage)
 
     async def _outcomes(self, calls: Sequence[_Called]) -> AsyncIterator[Event]:

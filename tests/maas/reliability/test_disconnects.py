@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import random
 import re
+import threading
 
 import httpx
 import pytest
 
+from openglm.maas.outbound import GuardedSession
 from openglm.maas.upstreams import Channel
+from tests.maas.fake_mcp import FakeMcp
 from tests.maas.gateway.conftest import House
 from tests.maas.money.conftest import audited
 from tests.maas.reliability.conftest import script
@@ -106,4 +109,36 @@ def test_whoever_leaves_whenever_in_whatever_dialect_pays_what_the_model_wrote(h
     spent = sum(row["cost_nano"] for row in house.usage())
     assert house.balance() == 10 * 10**9 - spent
     assert len(house.upstream.billed) > clients * (0.5 if leaving == "abort" else 0.9)
+    audited(house.platform.database)
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/api/paas/v4/chat/completions"])
+def test_who_leaves_while_a_turn_with_tools_is_counted_pays_for_it(house: House, wait_until, path):
+    """The model's server told no usage; the turn's words are counted, and its client leaves meanwhile."""
+    house.platform._tools_web = GuardedSession(allow_private=True)  # where tests' servers are
+    house.upstream.count_gate = threading.Event()
+    calls = [{"id": "call_1", "name": "echo", "arguments": "{}"}]
+    turn = {"calls": calls, "finish": "tool_calls", "tokens": 200, "usage": "never"}
+    with FakeMcp() as server:
+        if path == "/v1/responses":
+            tool = {"type": "mcp", "server_label": "test", "server_url": server.url}
+            tool["require_approval"] = "never"
+        else:
+            transport = {"transport_type": "streamable-http"}
+            tool = {"type": "mcp", "mcp": {"server_label": "test", "server_url": server.url, **transport}}
+        body = {"model": "glm", **DIALECTS[path](script(turns=[turn, {}])), "tools": [tool], "stream": True}
+        headers = {"authorization": f"Bearer {house.key}"}
+        with (
+            httpx.Client(timeout=60) as client,
+            client.stream("POST", house.url + path, json=body, headers=headers) as answer,
+        ):
+            assert answer.status_code == 200
+            wait_until(lambda: house.upstream.counting)
+        wait_until(lambda: not server.sessions)  # the answer has been let go of
+        house.upstream.count_gate.set()
+        house.settled(wait_until)
+    (row,) = house.usage()
+    assert row["output_text"] >= 200
+    assert (row["status"], row["estimated"]) == ("ok", 1)
+    assert row["cost_nano"] > 0
     audited(house.platform.database)

@@ -11,7 +11,8 @@ TESTS = Path(__file__).parent.parent
 PROOFS = {
     "R1 clients that drop are billed exactly": {
         "reliability/test_disconnects.py": [
-            "test_whoever_leaves_whenever_in_whatever_dialect_pays_what_the_model_wrote"
+            "test_whoever_leaves_whenever_in_whatever_dialect_pays_what_the_model_wrote",
+            "test_who_leaves_while_a_turn_with_tools_is_counted_pays_for_it",
         ],
         "gateway/test_bills.py": ["test_clients_that_drop_while_a_whole_answer_is_made_are_billed_too"],
     },

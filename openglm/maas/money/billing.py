@@ -3,8 +3,8 @@
 A request holds before its first byte, may extend while it streams, and ends in exactly one settle or void,
 whatever its client does: an end that was begun is carried out even if the task that asked is cancelled, and
 tried again for as long as the database fails. A tick writes the checkpoints of all live requests in one
-transaction, renews this node's lease, and recovers what dead nodes left open: such holds settle at their last
-checkpoint, and the rest is released.
+transaction, and recovers what dead nodes left open: such holds settle at their last checkpoint, and the rest
+is released. A node that was only asleep charges what is missing when its requests end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,17 @@ from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.money.ask import Ask, Hold, Receipt, checked_usage
 from openglm.maas.money.bill import Bill
 from openglm.maas.money.ends import Ends
-from openglm.maas.money.holds import Ending, close_hold, counts, extend_hold, receipt_of, take_hold, usage_of
+from openglm.maas.money.holds import (
+    Ending,
+    charge_late,
+    close_hold,
+    counts,
+    extend_hold,
+    receipt_of,
+    stored_receipt,
+    take_hold,
+    usage_of,
+)
 from openglm.maas.money.nodes import Dead, Nodes
 from openglm.maas.money.prices import Prices
 from openglm.maas.money.subscriptions import Plans
@@ -71,6 +81,7 @@ class Billing:
     async def start(self) -> None:
         """Take the lease, recover what dead nodes left, and begin to tick."""
         await self.beat()
+        self._nodes.keep_beating()
         await self.recover(None)
         self._stopping = False
         self._wake = asyncio.Event()
@@ -85,6 +96,7 @@ class Billing:
             await self._ticking
             self._ticking = None
         await self._ends.finished(STOP_S)
+        await self._nodes.rest()
         try:
             await self.flush()
             await self._nodes.leave()
@@ -103,7 +115,7 @@ class Billing:
             return await outcome(taking)
         except (asyncio.CancelledError, DatabaseDown):
             # It may be taken all the same, and nobody will end a hold that nobody got.
-            self._end(ask.request_id, ask.org_id, None, Ending("voided", "void"))
+            self._end(ask, None, Ending("voided", "void"))
             raise
 
     async def judge(self, ask: Ask) -> None:
@@ -159,7 +171,7 @@ class Billing:
         again after a commit whose answer was lost, and then must change nothing.
         """
         ending = Ending("settled", status, estimated, ttft_ms, duration_ms)
-        return await asyncio.shield(self._end(hold.id, hold.org_id, checked_usage(usage), ending, also))
+        return await asyncio.shield(self._end(hold.ask, checked_usage(usage), ending, also))
 
     def settling(
         self, hold: Hold, usage: Usage, *, estimated: bool, receipts: list[Receipt]
@@ -169,16 +181,7 @@ class Billing:
         ending, now = Ending("settled", "ok", estimated), self._clock()
 
         def close(tx: Transaction) -> None:
-            receipt = close_hold(
-                tx,
-                hold.id,
-                hold.org_id,
-                checked_usage(usage),
-                ending,
-                prices=self._prices,
-                plans=self._plans,
-                now=now,
-            )
+            receipt = self._close(tx, hold.ask, checked_usage(usage), ending, now)
             receipts[:] = [*(one for one in receipts if one.request_id != hold.id), receipt]
 
         return close
@@ -189,12 +192,12 @@ class Billing:
 
     def drop(self, hold: Hold) -> asyncio.Future[Receipt]:
         """As `void`, for those who do not wait."""
-        return self._end(hold.id, hold.org_id, None, Ending("voided", "void"))
+        return self._end(hold.ask, None, Ending("voided", "void"))
 
     async def recover(self, node_id: str | None = None) -> int:
         """Close what dead nodes left open: one that is known to be dead, or all that seem so.
 
-        A node that was only asleep finds its requests closed, and its settles return those receipts.
+        A node that was only asleep finds its requests closed, and its settles charge what is missing.
         """
         if node_id == self.node_id:
             raise InvalidRequest("a node does not recover its own holds", param="node_id")
@@ -235,18 +238,15 @@ class Billing:
 
     def _end(
         self,
-        hold_id: str,
-        org_id: str,
+        ask: Ask,
         usage: Usage | None,
         ending: Ending,
         also: Callable[[Transaction], None] | None = None,
     ) -> asyncio.Future[Receipt]:
-        now = self._clock()
+        hold_id, now = ask.request_id, self._clock()
 
         def close(tx: Transaction) -> Receipt:
-            receipt = close_hold(
-                tx, hold_id, org_id, usage, ending, prices=self._prices, plans=self._plans, now=now
-            )
+            receipt = self._close(tx, ask, usage, ending, now)
             if also:
                 also(tx)
             return receipt
@@ -259,7 +259,19 @@ class Billing:
 
         self._checkpoints.pop(hold_id, None)
         self._written.pop(hold_id, None)
-        return self._ends.begin(close, lock=org_id, failed=failed)
+        return self._ends.begin(close, lock=ask.org_id, failed=failed)
+
+    def _close(self, tx: Transaction, ask: Ask, usage: Usage | None, ending: Ending, now: int) -> Receipt:
+        """Called again, in whatever way, it returns the receipt of the first time and changes nothing."""
+        prices, plans = self._prices, self._plans
+        receipt = close_hold(
+            tx, ask.request_id, ask.org_id, usage, ending, prices=prices, plans=plans, now=now
+        )
+        if receipt is None and usage is not None:
+            receipt = charge_late(
+                tx, ask, usage, ending, node_id=self.node_id, prices=prices, plans=plans, now=now
+            )
+        return receipt or stored_receipt(tx, ask.request_id, ask.org_id)
 
     async def _recover(self, dead: Dead, *, known: bool = False) -> int:
         """Close a dead node's holds, one organisation's at a time."""
@@ -302,22 +314,21 @@ class Billing:
         return closed
 
     async def _tick(self, wake: asyncio.Event) -> None:
-        beats = 0
+        ticks = 0
         loop = asyncio.get_running_loop()
-        next_beat = loop.time()
+        next_tick = loop.time()
         while not self._stopping:
             await asyncio.sleep(FLUSH_GAP_S)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, next_beat - loop.time())):
+                async with asyncio.timeout(max(0.0, next_tick - loop.time())):
                     await wake.wait()
             wake.clear()
             try:
                 await self.flush()
-                if loop.time() >= next_beat:
-                    next_beat = loop.time() + TICK_S
-                    await self.beat()
-                    beats += 1
-                    if beats % RECOVER_EVERY == 0:
+                if loop.time() >= next_tick:
+                    next_tick = loop.time() + TICK_S
+                    ticks += 1
+                    if ticks % RECOVER_EVERY == 0:
                         await self.recover(None)
             except Exception as error:
                 log.error("the money tick failed and will be tried again", exc_info=error)

@@ -1,8 +1,9 @@
 """The life of a hold, inside one transaction each: take, extend, close. Wallet, plan and budgets meet here.
 
 A hold is open until one conditional update makes it settled, voided or recovered; whoever makes that update
-moves the money, and everybody after gets the stored receipt. All of it runs under the organisation's lock, so
-that no other node changes its accounts meanwhile.
+moves the money, and everybody after gets the stored receipt. One that was recovered, since its node seemed
+dead, may still be settled by that node: what its checkpoint missed is charged then. All of it runs under the
+organisation's lock, so that no other node changes its accounts meanwhile.
 """
 
 from __future__ import annotations
@@ -143,10 +144,10 @@ def close_hold(
     prices: Prices,
     plans: Plans,
     now: int,
-) -> Receipt:
+) -> Receipt | None:
     """End a hold once: move the cost, release the rest, write the usage row. `usage` None costs nothing.
 
-    Called again, in whatever way, it returns the receipt of the first time and changes nothing.
+    None if it has ended before, in whatever way; then nothing is changed.
     """
     row = tx.one(
         "UPDATE hold SET state = :state, closed_at = :now"
@@ -158,23 +159,65 @@ def close_hold(
         org_id=org_id,
     )
     if row is None:
-        return stored_receipt(tx, hold_id, org_id)
+        return None
     cost = _charge(tx, row, usage, prices, plans) if usage is not None else Charge(0, ())
-    balance, debt = _move(tx, row, cost.amount, now)
-    receipt = Receipt(
-        request_id=hold_id,
-        status=ending.status,
-        usage=usage or Usage(),
-        cost_nano=0 if row["is_plan"] else cost.amount,
-        credits=cost.amount if row["is_plan"] else 0,
-        price_version=row["tariff"],
-        arithmetic=cost.lines,
-        balance_nano=balance,
-        debt_nano=debt,
-        estimated=ending.estimated,
-    )
+    balance, debt = _move(tx, row, cost.amount, now, held=row["amount"], posting=row["id"])
+    receipt = _receipt(row, usage or Usage(), cost, ending, balance=balance, debt=debt)
     _write_usage(tx, row, receipt, ending, now)
     return receipt
+
+
+def charge_late(
+    tx: Transaction,
+    ask: Ask,
+    usage: Usage,
+    ending: Ending,
+    *,
+    node_id: str,
+    prices: Prices,
+    plans: Plans,
+    now: int,
+) -> Receipt | None:
+    """Settle a hold of a node that others took for dead: what was delivered beyond the checkpoint is charged,
+    in a posting of its own, and the usage row is corrected. Nothing is held by now, so it may become a debt.
+
+    None if there is nothing of that kind: the hold ended otherwise, or the client's id is another's by now.
+    """
+    row = tx.one(
+        "SELECT * FROM hold WHERE id = :id AND org_id = :org_id AND state = 'recovered' AND node_id = :node",
+        id=ask.request_id,
+        org_id=ask.org_id,
+        node=node_id,
+    )
+    if row is None or _is_taken(tx, ask):
+        return None
+    before = stored_receipt(tx, ask.request_id, ask.org_id)
+    cost = _charge(tx, row, usage, prices, plans)
+    more = cost.amount - (before.credits if row["is_plan"] else before.cost_nano)
+    if more < 0:
+        return None
+    tx.run(
+        "UPDATE hold SET state = 'settled', client_request_id = :name WHERE id = :id",
+        id=row["id"],
+        name=ask.client_request_id,
+    )
+    balance, debt = _move(tx, row, more, now, held=0, posting=f"{row['id']}+")
+    receipt = _receipt(row, usage, cost, ending, balance=balance, debt=before.debt_nano + debt)
+    tx.run("DELETE FROM usage_event WHERE request_id = :id", id=row["id"])
+    _write_usage(tx, row, receipt, ending, now)
+    return receipt
+
+
+def _is_taken(tx: Transaction, ask: Ask) -> bool:
+    """Whether the client's id of a request is that of another one by now."""
+    return bool(
+        tx.one(
+            "SELECT 1 AS found FROM hold WHERE org_id = :org_id AND client_request_id = :name AND id <> :id",
+            org_id=ask.org_id,
+            name=ask.client_request_id,
+            id=ask.request_id,
+        )
+    )
 
 
 def stored_receipt(tx: Transaction, request_id: str, org_id: str) -> Receipt:
@@ -184,6 +227,23 @@ def stored_receipt(tx: Transaction, request_id: str, org_id: str) -> Receipt:
     if row is None:
         raise NotFound("there is no request with this id")
     return receipt_of(row)
+
+
+def _receipt(
+    row: Row, usage: Usage, cost: Charge, ending: Ending, *, balance: int | None, debt: int
+) -> Receipt:
+    return Receipt(
+        request_id=row["id"],
+        status=ending.status,
+        usage=usage,
+        cost_nano=0 if row["is_plan"] else cost.amount,
+        credits=cost.amount if row["is_plan"] else 0,
+        price_version=row["tariff"],
+        arithmetic=cost.lines,
+        balance_nano=balance,
+        debt_nano=debt,
+        estimated=ending.estimated,
+    )
 
 
 def receipt_of(row: Row) -> Receipt:
@@ -242,9 +302,11 @@ def _charge(tx: Transaction, row: Row, usage: Usage, prices: Prices, plans: Plan
     return prices.version(tx, row["tariff"]).charge(usage, row["units"], batch=bool(row["is_batch"]))
 
 
-def _move(tx: Transaction, row: Row, cost: int, now: int) -> tuple[int | None, int]:
+def _move(
+    tx: Transaction, row: Row, cost: int, now: int, *, held: int, posting: str
+) -> tuple[int | None, int]:
     """Take the cost from every account of the hold, as far as each covers it: (wallet after, debt)."""
-    org_id, held = row["org_id"], row["amount"]
+    org_id = row["org_id"]
     entries: dict[str, int] = {}
     balance, missing = None, 0
     for account in row["accounts"].split():
@@ -265,7 +327,7 @@ def _move(tx: Transaction, row: Row, cost: int, now: int) -> tuple[int | None, i
         # Credits beyond a window are forgiven with it; money beyond a wallet is owed.
         if not row["is_plan"]:
             ledger.add(tx, debtor, org_id, "nano", amount=-missing, now_ms=now)
-    ledger.post(tx, row["id"], "usage", "credit" if row["is_plan"] else "nano", org_id, entries, now)
+    ledger.post(tx, posting, "usage", "credit" if row["is_plan"] else "nano", org_id, entries, now)
     return balance, 0 if row["is_plan"] else missing
 
 

@@ -1,17 +1,25 @@
 """Which nodes are alive: each renews its lease every second, and is dead some seconds after its last time.
 
 The seconds are those of whoever looks: a lease says only that it changed since the last look. So neither a
-clock that is wrong nor one that jumps makes a node that works look dead.
+clock that is wrong nor one that jumps makes a node that works look dead. They are renewed by a thread: a
+loop that is kept busy for a while still serves.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from openglm.maas.database import Database
+from openglm.errors import Overloaded
+from openglm.maas.database import Database, DatabaseDown, Transaction
 from openglm.maas.ids import Clock
 
+logger = logging.getLogger(__name__)
+
+BEAT_S = 1.0
 LEASE_S = 5.0  # without a renewal, after which a node is dead
 _LEASE_MS = 5_000
 
@@ -33,20 +41,25 @@ class Nodes:
         self._clock = clock
         self._ticks = ticks
         self._seen: dict[str, tuple[int, float]] = {}  # each node's lease, and since when it is that
+        self._renewing: threading.Thread | None = None
+        self._enough = threading.Event()
 
     async def beat(self) -> None:
-        """Renew our lease. It always grows, also where the clock was set back."""
-        until = self._clock() + _LEASE_MS
-        await self._database.write(
-            lambda tx: tx.run(
-                "INSERT INTO money_node (id, lease_until) VALUES (:id, :until)"
-                " ON CONFLICT (id) DO UPDATE SET lease_until = CASE"
-                " WHEN excluded.lease_until > money_node.lease_until THEN excluded.lease_until"
-                " ELSE money_node.lease_until + 1 END",
-                id=self._own_id,
-                until=until,
-            )
-        )
+        """Renew our lease once."""
+        await self._database.write(self._renew)
+
+    def keep_beating(self) -> None:
+        """Renew our lease from now on, whatever the loop does."""
+        self._enough = threading.Event()
+        self._renewing = threading.Thread(target=self._beats, name="openglm-lease", daemon=True)
+        self._renewing.start()
+
+    async def rest(self) -> None:
+        """Renew it no more."""
+        self._enough.set()
+        if self._renewing:
+            await asyncio.to_thread(self._renewing.join)
+            self._renewing = None
 
     async def leave(self) -> None:
         """Give our lease back."""
@@ -71,6 +84,26 @@ class Nodes:
             for node_id, (lease, since) in sorted(self._seen.items())
             if now - since >= LEASE_S
         ]
+
+    def _beats(self) -> None:
+        while not self._enough.wait(BEAT_S):
+            try:
+                self._database.write_now(self._renew)
+            except DatabaseDown as error:
+                logger.warning("the lease could not be renewed: %s", error.message)
+            except Overloaded:  # the database is closed: whoever opened it needs us no more
+                return
+
+    def _renew(self, tx: Transaction) -> None:
+        """It always grows, also where the clock was set back."""
+        tx.run(
+            "INSERT INTO money_node (id, lease_until) VALUES (:id, :until)"
+            " ON CONFLICT (id) DO UPDATE SET lease_until = CASE"
+            " WHEN excluded.lease_until > money_node.lease_until THEN excluded.lease_until"
+            " ELSE money_node.lease_until + 1 END",
+            id=self._own_id,
+            until=self._clock() + _LEASE_MS,
+        )
 
     async def forget(self, dead: Dead) -> None:
         """Delete the lease of a dead node, unless it has come back to life."""

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from openglm.errors import InvalidRequest
+from openglm.errors import DuplicateRequest, InvalidRequest
 from openglm.maas.money.nodes import LEASE_S
 from openglm.messages import Usage
-from tests.maas.money.conftest import USED, Money
+from tests.maas.money.conftest import PLANS, USED, Money
 
 
 async def funded(money: Money) -> None:
@@ -40,11 +40,64 @@ def test_holds_of_a_dead_node_settle_at_their_checkpoint_and_the_rest_is_release
         assert (receipt.cost_nano, receipt.status, receipt.estimated) == (400, "partial", True)
         assert (await alive.receipt("org1", silent.id)).cost_nano == 0
         assert (await money.wallet.balance("org1")).held_nano == 1_000
-        # The dead node was only asleep: its settle finds the receipt.
-        assert await dead.settle(started, USED, status="ok") == receipt
+        # The dead node was only asleep: nobody else's settle changes the receipt, its own charges the rest.
+        assert await alive.settle(started, USED, status="ok") == receipt
+        late = await dead.settle(started, USED, status="ok")
+        assert (late.cost_nano, late.status, late.estimated) == (1_000, "ok", False)
+        assert await dead.settle(started, Usage(), status="partial") == late
+        assert await alive.receipt("org1", started.id) == late
+        await dead.void(silent)
+        assert (await alive.receipt("org1", silent.id)).cost_nano == 0
         await alive.settle(mine, USED, status="ok")
         states = await money.database.read("SELECT state FROM hold ORDER BY id")
-        assert [row["state"] for row in states] == ["recovered", "recovered", "settled", "settled"]
+        assert [row["state"] for row in states] == ["settled", "recovered", "settled", "settled"]
+
+    asyncio.run(scenario())
+    audit()
+
+
+def test_what_a_node_that_was_only_asleep_charges_late_may_be_a_debt_and_is_charged_once(money, audit):
+    async def scenario():
+        await funded(money)
+        await money.budgets.set("org1", "user", "user1", "day", 10**6)
+        asleep, alive = money.billing("asleep"), money.billing("alive")
+        hold = await asleep.hold(money.ask(client_request_id="mine"))
+        await alive.recover("asleep")
+        await money.wallet.adjust("org1", 400 - 10**6, idempotency_key="spent", reason="test")
+        receipts = await asyncio.gather(*(asleep.settle(hold, USED, status="ok") for _ in range(5)))
+        assert set(receipts) == {receipts[0]}
+        assert (receipts[0].cost_nano, receipts[0].debt_nano, receipts[0].balance_nano) == (1_000, 600, 0)
+        assert (await money.budgets.all("org1"))[0].spent_nano == 1_000
+        with pytest.raises(DuplicateRequest):
+            await alive.check_new("org1", "mine")
+
+    asyncio.run(scenario())
+    audit()
+
+
+def test_a_request_that_was_made_again_meanwhile_is_not_charged_twice(money, audit):
+    async def scenario():
+        await funded(money)
+        asleep, alive = money.billing("asleep"), money.billing("alive")
+        hold = await asleep.hold(money.ask(client_request_id="mine"))
+        await alive.recover("asleep")
+        again = await alive.hold(money.ask(client_request_id="mine"))
+        await alive.settle(again, USED, status="ok")
+        assert (await asleep.settle(hold, USED, status="ok")).cost_nano == 0
+        assert (await money.wallet.balance("org1")).balance_nano == 10**6 - 1_000
+
+    asyncio.run(scenario())
+    audit()
+
+
+def test_a_plans_credits_are_charged_late_too(money, audit):
+    async def scenario():
+        await money.plans.load(PLANS)
+        await money.plans.subscribe("org1", "lite", idempotency_key="s", months=1)
+        asleep, alive = money.billing("asleep"), money.billing("alive")
+        hold = await asleep.hold(money.ask(plan=True, model="glm-4.6"))
+        await alive.recover("asleep")
+        assert (await asleep.settle(hold, USED, status="ok")).credits == 10 + 3 * 30
 
     asyncio.run(scenario())
     audit()

@@ -1,12 +1,13 @@
 """A platform as a process of its own, to be stopped and killed: DATA DATABASE_URL UPSTREAM_URL.
 
-`/tasks` says how many tasks its loop has.
+`/tasks` says how many tasks its loop has; `/stall?s=9` holds the loop up for so many seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 from starlette.requests import Request
@@ -24,12 +25,17 @@ async def tasks(request: Request) -> PlainTextResponse:
     return PlainTextResponse(str(len(asyncio.all_tasks())))
 
 
+async def stall(request: Request) -> PlainTextResponse:
+    time.sleep(float(request.query_params["s"]))
+    return PlainTextResponse("")
+
+
 def main() -> None:
     data, database_url, upstream = sys.argv[1:]
     platform = Platform(Settings(data=Path(data), database_url=database_url), serves=False)
     platform.router.add(Channel("fake", upstream, {"glm": "wire"}, leaving="cancel"))
     app = create_app(platform)
-    app.router.routes.insert(0, Route("/tasks", tasks))
+    app.router.routes[:0] = [Route("/tasks", tasks), Route("/stall", stall, methods=["POST"])]
     run(app, port=0, on_ready=lambda url: print(url, flush=True))
 
 

@@ -118,6 +118,10 @@ PROOFS = {
             "test_a_race_of_two_nodes_for_the_last_money_of_many_is_won_by_ten_each",
             "test_a_node_whose_clock_is_wrong_neither_dies_nor_takes_others_for_dead",
         ],
+        "reliability/test_nodes.py": [
+            "test_a_node_whose_loop_stands_still_is_not_taken_for_dead",
+            "test_a_node_that_was_taken_for_dead_charges_what_it_delivers_all_the_same",
+        ],
         "gateway/test_outages.py": ["test_connections_that_are_cut_all_the_time_lose_no_bill_and_no_hold"],
         "reliability/test_clocks.py": [
             "test_two_nodes_whose_clocks_jump_apart_take_neither_each_others_answers_nor_a_window_twice"

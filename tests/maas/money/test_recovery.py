@@ -69,7 +69,7 @@ def test_what_a_node_that_was_only_asleep_charges_late_may_be_a_debt_and_is_char
         assert (receipts[0].cost_nano, receipts[0].debt_nano, receipts[0].balance_nano) == (1_000, 600, 0)
         assert (await money.budgets.all("org1"))[0].spent_nano == 1_000
         with pytest.raises(DuplicateRequest):
-            await alive.check_new("org1", "mine")
+            await alive.hold(money.ask(client_request_id="mine"))
 
     asyncio.run(scenario())
     audit()

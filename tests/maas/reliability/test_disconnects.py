@@ -115,7 +115,8 @@ def test_whoever_leaves_whenever_in_whatever_dialect_pays_what_the_model_wrote(h
 @pytest.mark.parametrize("path", ["/v1/responses", "/api/paas/v4/chat/completions"])
 def test_who_leaves_while_a_turn_with_tools_is_counted_pays_for_it(house: House, wait_until, path):
     """The model's server told no usage; the turn's words are counted, and its client leaves meanwhile."""
-    house.platform._tools_web = GuardedSession(allow_private=True)  # where tests' servers are
+    # Where tests' servers are
+    house.platform.mcp.strangers_web = GuardedSession(allow_private=True, connections=None)
     house.upstream.count_gate = threading.Event()
     calls = [{"id": "call_1", "name": "echo", "arguments": "{}"}]
     turn = {"calls": calls, "finish": "tool_calls", "tokens": 200, "usage": "never"}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
+MODERATION = "moderation"  # as limits name it
 MAX_INPUTS = 64
 MAX_BODY = 4 << 20
 LONGEST_WORD = 100
@@ -161,10 +162,12 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
     from openglm.maas.ids import new_id
 
     async def checked(request: Request) -> tuple[str, list[list[Verdict]]]:
-        await platform.caller(request, endpoint="moderations")
+        caller = await platform.caller(request, endpoint="moderations")
         fields = parse_object(await read_body(request.scope, request.receive, MAX_BODY))
         texts = texts_of(fields)
-        return fields.text("model") or "moderation", [await platform.moderation.check(text) for text in texts]
+        with platform.limits.enter(caller, MODERATION, 0):
+            verdicts = [await platform.moderation.check(text) for text in texts]
+        return fields.text("model") or MODERATION, verdicts
 
     async def openai(request: Request) -> Response:
         model, found = await checked(request)

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from openglm.errors import OpenGLMError, UnsafeContent
+from openglm.maas.identity import Caller
+from openglm.maas.limits import Limits
 from openglm.maas.moderation import NoModeration, Verdict, WordList, folded, refuse_unsafe, routes
 
 LIST = WordList({"violence": ["Bomb", "炸弹"], "spam": ["buy now"], "empty": []})
@@ -65,7 +67,7 @@ def test_both_dialects_answer_in_their_shape() -> None:
     from starlette.testclient import TestClient
 
     async def caller(request, endpoint):
-        return None
+        return Caller("org", "project", "key")
 
     def wrap(dialect, handler):
         async def answer(request):
@@ -76,7 +78,7 @@ def test_both_dialects_answer_in_their_shape() -> None:
 
         return answer
 
-    platform = SimpleNamespace(caller=caller, moderation=LIST, clock=lambda: 5000)
+    platform = SimpleNamespace(caller=caller, limits=Limits(None), moderation=LIST, clock=lambda: 5000)
     client = TestClient(Starlette(routes=routes(platform, wrap)))
     asked = {"model": "moderation", "input": ["a bomb", {"type": "text", "text": "flowers"}]}
     results = client.post("/v1/moderations", json=asked).json()["results"]

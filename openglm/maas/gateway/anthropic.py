@@ -16,7 +16,7 @@ from openglm.errors import ModelNotFound
 from openglm.maas import door
 from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.endpoint import Endpoint, json_response, wrapped
-from openglm.maas.gateway.generation import known, open_exchange, whole
+from openglm.maas.gateway.generation import counted, open_exchange, whole
 from openglm.maas.gateway.surfaces import ANTHROPIC
 
 if TYPE_CHECKING:
@@ -78,9 +78,7 @@ class AnthropicHandlers:
         return json_response(answer.body())
 
     async def count_tokens(self, call: Call) -> ASGIApp:
-        chat = known(self._platform, call, anthropic.decode_count(call.body, self._key))
-        with self._platform.limits.enter(call.caller, chat.model, 0):  # free of charge, not without measure
-            tokens = await self._platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
+        tokens = await counted(self._platform, call, anthropic.decode_count(call.body, self._key))
         return json_response({"input_tokens": tokens})
 
     async def models(self, request: Request) -> Response:

@@ -113,6 +113,13 @@ async def embed(
     return await asyncio.shield(platform.go_on(work()))
 
 
+async def counted(platform: Platform, call: Call, request: ChatRequest) -> int:
+    """The tokens of a prompt, as its model counts them: free of charge, not without measure."""
+    chat = known(platform, call, request)
+    with platform.limits.enter(call.caller, platform.models.base_of(chat.model) or chat.model, 0):
+        return await platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
+
+
 async def whole(exchange: Answer, into: AnswerObject) -> AnswerObject:
     """Collect an answer to its end and let go of it. One that breaks off is raised."""
     try:

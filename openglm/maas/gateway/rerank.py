@@ -76,7 +76,8 @@ async def _scores(
         from openglm.maas.knowledge.scoring import lexical
 
         call.caller.may_use(model)
-        return lexical(question, documents), 0
+        with platform.limits.enter(call.caller, BY_WORDS, 0):
+            return lexical(question, documents), 0
     vectors, tokens = await embed(platform, call, EmbeddingRequest(model, (question, *documents)))
     import numpy as np
 

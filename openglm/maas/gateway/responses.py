@@ -18,7 +18,7 @@ from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.compaction import compact
 from openglm.maas.gateway.conversation import Conversations
 from openglm.maas.gateway.endpoint import Endpoint, error_response, json_response, wrapped
-from openglm.maas.gateway.generation import known, whole
+from openglm.maas.gateway.generation import counted, whole
 from openglm.maas.gateway.loop import open_answer
 from openglm.maas.gateway.retold import Watched
 from openglm.maas.gateway.surfaces import OPENAI
@@ -132,8 +132,7 @@ class ResponsesHandlers:
 
     async def input_tokens(self, call: Call) -> ASGIApp:
         _, chat = await self._conversations.of(call, responses.decode_response(call.body))
-        chat = known(self._platform, call, chat)
-        tokens = await self._platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
+        tokens = await counted(self._platform, call, chat)
         return json_response({"object": "response.input_tokens", "input_tokens": tokens})
 
     async def compact(self, call: Call) -> ASGIApp:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from openglm.errors import DuplicateRequest, InvalidRequest, NotFound, NotOffered
 from openglm.maas.gateway.payer import plan_pays
 from openglm.maas.gateway.prompts import texts_of
-from openglm.maas.knowledge.retrieve import Question
+from openglm.maas.knowledge.retrieve import RETRIEVAL, Question
 from openglm.maas.moderation import NoModeration, refuse_unsafe
 from openglm.maas.search import shapes
 from openglm.maas.search.engine import Query
@@ -55,12 +56,17 @@ async def with_findings(
 
 
 async def _check_first(platform: Platform, call: Call, request: ZhipuRequest) -> None:
-    """Whatever would refuse the chat afterwards refuses it now, before a search is charged."""
+    """Whatever would refuse the chat or a tool of it afterwards refuses it before anything is charged."""
     from openglm.maas.gateway.admission import Admission
     from openglm.maas.gateway.generation import known
 
     chat = known(platform, call, request.chat)
     await Admission(platform, call, chat, "chat", name=request.request_id).check()
+    if not call.batch:
+        if request.tools.retrieval:
+            platform.limits.check(call.caller, RETRIEVAL, 0)
+        if request.tools.web_search:
+            platform.limits.check(call.caller, request.tools.web_search.engine, 0)
 
 
 async def check_input(
@@ -88,7 +94,7 @@ async def _searched(
     name = f"{call.errand or call.request_id}-search"
     plan = await plan_pays(platform, call, wanted.engine)
     try:
-        async with charged(platform, call.caller, wanted.engine, name, plan=plan):
+        async with charged(platform, call.caller, wanted.engine, name, plan=plan, limited=not call.batch):
             found = await platform.search.search(query)
     except DuplicateRequest:
         if call.errand is None:
@@ -109,7 +115,9 @@ async def _searched(
 async def _retrieved(platform: Platform, call: Call, chat: ChatRequest, wanted: Retrieval) -> ChatRequest:
     """The spans that answer the question, in the caller's template, which may take the question's place."""
     asked = question_of(chat)
-    found = await platform.knowledge.retrieve(call.caller, Question(asked[:1000]), list(wanted.knowledge_ids))
+    question, bases = Question(asked[:1000]), list(wanted.knowledge_ids)
+    with nullcontext() if call.batch else platform.limits.enter(call.caller, RETRIEVAL, 0):
+        found = await platform.knowledge.retrieve(call.caller, question, bases)
     text = _cut([f"[{number}] {one.document}\n{one.text}" for number, one in enumerate(found, 1)])
     told = wanted.prompt_template
     if told is None:

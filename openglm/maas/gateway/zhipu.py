@@ -13,7 +13,7 @@ from openglm.asgi.events import streamed
 from openglm.dialects import zhipu
 from openglm.maas.gateway.call import Call, Surface
 from openglm.maas.gateway.endpoint import Endpoint, json_response, wrapped
-from openglm.maas.gateway.generation import embed, known, whole
+from openglm.maas.gateway.generation import counted, embed, whole
 from openglm.maas.gateway.loop import open_answer
 from openglm.maas.gateway.surfaces import CODING, ZHIPU
 from openglm.maas.gateway.tools import with_findings
@@ -91,9 +91,7 @@ class ZhipuHandlers:
 
     async def tokenizer(self, call: Call) -> ASGIApp:
         request = zhipu.decode_tokenizer(call.body)
-        chat = known(self._platform, call, request.chat)
-        with self._platform.limits.enter(call.caller, chat.model, 0):  # free of charge, not without measure
-            tokens = await self._platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
+        tokens = await counted(self._platform, call, request.chat)
         return json_response(zhipu.encode_tokenizer(tokens, request_id=request.request_id))
 
     async def models(self, request: Request) -> Response:

@@ -22,6 +22,7 @@ from openglm.maas.knowledge.scoring import Numbers, Posted, bm25, lexical
 if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
 
+RETRIEVAL = "retrieval"  # as limits name it
 Method = Literal["embedding", "keyword", "mixed"]
 
 

@@ -15,7 +15,7 @@ from openglm.maas.documents.reading import MAX_BYTES
 from openglm.maas.files.multipart import Upload, read_uploads
 from openglm.maas.files.routes import Wrap, whole
 from openglm.maas.knowledge.knowledge import Base, Manners
-from openglm.maas.knowledge.retrieve import Found, Question
+from openglm.maas.knowledge.retrieve import RETRIEVAL, Found, Question
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -77,7 +77,8 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
 
     async def retrieve(request: Request, caller: Caller) -> Any:
         question, bases = read_question(await _fields(request))
-        return [_found(one) for one in await platform.knowledge.retrieve(caller, question, bases)]
+        with platform.limits.enter(caller, RETRIEVAL, 0):
+            return [_found(one) for one in await platform.knowledge.retrieve(caller, question, bases)]
 
     async def documents(request: Request, caller: Caller) -> Any:
         return await document_page(platform, request, caller)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from openglm.asgi.body import read_body
@@ -28,22 +28,30 @@ TOOLS = (*ENGINES, *OLDER, "reader")  # what is priced by the call, free until s
 
 @asynccontextmanager
 async def charged(
-    platform: Any, caller: Caller, tool: str, request_id: str, *, plan: bool = False
+    platform: Any,
+    caller: Caller,
+    tool: str,
+    request_id: str,
+    *,
+    plan: bool = False,
+    limited: bool = True,
 ) -> AsyncIterator[None]:
-    """One call of a tool: settled if the body succeeds, void if it fails."""
+    """One call of a tool, within the caller's limits: settled if the body succeeds, void if it fails."""
     from openglm.maas.money.ask import Ask
     from openglm.messages import Usage
 
     who = (caller.org_id, caller.project_id, caller.key_id, caller.user_id)
-    async with await platform.billing.bill(Ask(request_id, *who, model=tool, kind="tool", plan=plan)) as bill:
-        yield
-        bill.used(Usage())
+    ask = Ask(request_id, *who, model=tool, kind="tool", plan=plan)
+    with platform.limits.enter(caller, tool, 0) if limited else nullcontext():
+        async with await platform.billing.bill(ask) as bill:
+            yield
+            bill.used(Usage())
 
 
 def routes(platform: Any, wrap: Wrap) -> list[Route]:
     """`wrap(dialect, handler)` gives a handler whose errors come out in the dialect's shape.
 
-    Of the platform: caller, billing, clock, search (a SearchEngine or None), and reader.
+    Of the platform: caller, limits, billing, clock, search (a SearchEngine or None), and reader.
     """
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route

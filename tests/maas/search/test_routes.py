@@ -8,6 +8,7 @@ import pytest
 
 from openglm.errors import OpenGLMError
 from openglm.maas.identity.caller import Caller
+from openglm.maas.limits import Limits
 from openglm.maas.money import Bill
 from openglm.maas.search import Hit, Reader
 from openglm.maas.search.routes import routes
@@ -69,7 +70,12 @@ def client_of(bench: Bench):
         return answer
 
     platform = SimpleNamespace(
-        caller=bench.caller, billing=bench, clock=bench.clock, search=Engine(), reader=Reader(fetch)
+        caller=bench.caller,
+        limits=Limits(None),  # no rules
+        billing=bench,
+        clock=bench.clock,
+        search=Engine(),
+        reader=Reader(fetch),
     )
     return TestClient(Starlette(routes=routes(platform, wrap)))
 

@@ -106,13 +106,16 @@ def add_model(
     office: Office = Office(),
 ) -> None:
     """Add a model, or change the one of that name."""
+    from openglm import hub
     from openglm.maas.models import Model
+
+    opened = hub.lasting(source) if source else None
 
     async def work(platform: Platform) -> None:
         owner_org = (await org_of(platform, owner)).id if owner else None
         words = tuple(word for flag in flags for word in flag.split())
         await platform.models.put(
-            Model(name, title, owner_org, alias_of, source, words, load=load, idle_s=idle_s)
+            Model(name, title, owner_org, alias_of, opened, words, load=load, idle_s=idle_s)
         )
 
     office.run(work)

@@ -97,7 +97,7 @@ def furnish(platform: Platform, name: str | None, flags: EngineFlags) -> None:
         known = await platform.models.list()
         if name is None and any(model.source for model in known):
             return
-        source = name or hub.catalogue().default
+        source = hub.lasting(name) if name else hub.catalogue().default
         local = await asyncio.to_thread(hub.resolve, source)
         row = Model(local.name, title=local.title, source=source, flags=words(flags))
         old = next((model for model in known if model.name == local.name), None)

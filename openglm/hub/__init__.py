@@ -6,7 +6,7 @@
 from openglm.hub.catalogue import Catalogue, Entry, Source, catalogue
 from openglm.hub.progress import Progress, Silent, progress_for
 from openglm.hub.remote import COMPANIONS
-from openglm.hub.resolve import LocalModel, finished, pull, resolve
+from openglm.hub.resolve import LocalModel, finished, lasting, pull, resolve
 from openglm.hub.storage import Manifest
 from openglm.hub.transfer import Patience
 
@@ -22,6 +22,7 @@ __all__ = [
     "Source",
     "catalogue",
     "finished",
+    "lasting",
     "progress_for",
     "pull",
     "resolve",

@@ -88,6 +88,15 @@ def understand(name: str) -> tuple[Entry | None, tuple[Source, ...]]:
     raise not_found(name)
 
 
+def lasting(name: str) -> str:
+    """The name as a process in another folder has to spell it: a path of this disk, whole."""
+    prefix = "gguf:" if name.startswith("gguf:") else ""
+    path = Path(name.removeprefix(prefix)).expanduser()
+    if name.lower() in catalogue().entries or not path.exists():
+        return name
+    return f"{prefix}{path.absolute()}"
+
+
 def open_local(source: Source) -> LocalModel:
     """A folder with config.json, or a GGUF file, given by its path."""
     path = Path(source.name)

@@ -67,6 +67,14 @@ def test_a_platform_is_set_up_from_nothing(admin):
     assert admin("key", "list")[0]["revoked"]
 
 
+def test_a_models_folder_is_kept_as_every_later_process_finds_it(admin, tmp_path, monkeypatch):
+    (tmp_path / "weights").mkdir()
+    monkeypatch.chdir(tmp_path)
+    admin("user", "add", "ann@example.com", "--password-file", str(admin.secret))
+    admin("model", "add", "mine", "--source", "./weights")
+    assert admin("model", "list")[0]["source"] == str(tmp_path / "weights")
+
+
 def test_people_and_organisations_are_looked_after(admin):
     for name in ("ann", "bob"):
         admin("user", "add", f"{name}@example.com", "--password-file", str(admin.secret))
@@ -134,6 +142,9 @@ def test_what_cannot_be_done_is_said_in_words(admin):
     )
     assert "no terminal" in admin("user", "add", "bob@example.com", fails=True)
     assert "amount" in admin("wallet", "top-up", "a lot", fails=True)
+    between = "amount must be between 0.000000001 and 1000000000, got "
+    assert between + "1000000000.5" in admin("wallet", "top-up", "1000000000.5", fails=True)
+    assert between + "0" in admin("wallet", "top-up", "0", fails=True)
     assert "no user" in admin("user", "disable", "nobody@example.com", fails=True)
     admin("user", "add", "bob@example.com", "--password-file", str(admin.secret))
     assert "--org" in admin("wallet", "show", fails=True)

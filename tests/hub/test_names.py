@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openglm.errors import CheckpointError, ModelNotFound, OpenGLMError
-from openglm.hub import Silent, catalogue, resolve
+from openglm.hub import Silent, catalogue, lasting, resolve
 from openglm.hub.catalogue import Source, parse_source
 from openglm.hub.resolve import understand
 
@@ -48,6 +48,16 @@ def test_malformed_sources_are_not_understood(text):
     else:
         with pytest.raises(ModelNotFound, match="not understood"):
             parse_source(text)
+
+
+def test_a_path_lasts_when_the_folder_changes_and_other_names_stay(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "smollm2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert lasting("./mine") == lasting("mine") == str(tmp_path / "mine")
+    assert lasting("gguf:mine") == f"gguf:{tmp_path / 'mine'}"
+    for name in ("smollm2", "hf:owner/name", "nowhere", str(tmp_path / "mine")):
+        assert lasting(name) == name
 
 
 @given(st.text(max_size=30))

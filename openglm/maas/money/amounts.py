@@ -26,14 +26,16 @@ def ceiling(numerator: int, denominator: int) -> int:
 
 
 def checked_amount(amount_nano: int, *, param: str = "amount", least: int = 1) -> int:
-    """An amount that somebody typed: a whole number of nano within what a column holds."""
+    """An amount that somebody typed, in nano, if a column holds it; errors say it as it was typed."""
     if isinstance(amount_nano, bool) or not isinstance(amount_nano, int):
         raise InvalidRequest(
             f"{param} must be a whole number of nano-currency, got {amount_nano!r}", param=param
         )
     if not least <= amount_nano <= LARGEST:
         raise InvalidRequest(
-            f"{param} must be between {least} and {LARGEST} nano-currency, got {amount_nano}", param=param
+            f"{param} must be between {decimal_text(least)} and {decimal_text(LARGEST)},"
+            f" got {decimal_text(amount_nano)}",
+            param=param,
         )
     return amount_nano
 

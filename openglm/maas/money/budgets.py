@@ -49,7 +49,7 @@ class Budgets:
 
     def check(self, period: str, limit_nano: int) -> None:
         """Raise if no budget can be like this."""
-        checked_amount(limit_nano, param="limit_nano", least=0)
+        checked_amount(limit_nano, param="limit", least=0)
         calendar_window(period, self._clock())
 
     async def set(

@@ -168,7 +168,7 @@ class Wallet:
         self, org_id: str, delta_nano: int, *, idempotency_key: str, reason: str, actor: Actor = SYSTEM
     ) -> Balance:
         """Give (a grant) or take (a correction) by an operator's word, with a reason for the statement."""
-        checked_amount(abs(delta_nano), param="delta_nano")
+        checked_amount(abs(delta_nano))
         if not reason:
             raise InvalidRequest("an adjustment needs a reason", param="reason")
         now = self._clock()

@@ -21,10 +21,15 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openglm.errors import OpenGLMError
 
 GRACE_S = 20.0  # how long running answers may go on after the signal to stop
+LINGER_S = 1.0  # how long connections without a request stay open once the port has closed
+# Longer than nginx (60 s) and clients keep theirs: who sends closes, so nothing is sent into a closing one.
+KEEP_ALIVE_S = 75
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -35,13 +40,14 @@ def run(
     port: int = 8000,
     uds: Path | None = None,
     grace_s: float = GRACE_S,
+    linger_s: float = LINGER_S,
     on_ready: Callable[[str], None] | None = None,
     access_log: bool = False,
 ) -> None:
     """Serve until a signal. `on_ready` gets the address as a client types it, with the real port."""
     listener = open_socket(host, port, uds)
     try:
-        server = _Server(app, grace_s=grace_s, access_log=access_log, on_ready=on_ready)
+        server = _Server(app, grace_s=grace_s, linger_s=linger_s, access_log=access_log, on_ready=on_ready)
         server.run(sockets=[listener])
     finally:
         listener.close()
@@ -90,6 +96,7 @@ class _Server(uvicorn.Server):
         app: Starlette,
         *,
         grace_s: float,
+        linger_s: float = 0.0,
         access_log: bool = False,
         on_ready: Callable[[str], None] | None = None,
     ):
@@ -99,11 +106,13 @@ class _Server(uvicorn.Server):
             access_log=access_log,
             lifespan="off",
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(grace_s) + 5,  # after our own deadline
         )
         super().__init__(config)
         self._app = app
         self._grace_s = grace_s
+        self._linger_s = linger_s
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -116,12 +125,38 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         deadline = asyncio.get_running_loop().call_later(self._grace_s, self._app.state.stop)
         try:
+            await self._linger(sockets or [])
             await super().shutdown(sockets)
         finally:
             deadline.cancel()
             self._app.state.stop()
             if stopped := getattr(self._app.state, "stopped", None):
                 await stopped()
+
+    async def _linger(self, sockets: list[socket.socket]) -> None:
+        """Close the port, let answers end, and answer what still comes on connections that are open.
+
+        A proxy that keeps connections sends no request twice, and may be sending on one just now: each is
+        closed with an answer that says so, or when nothing has come on it for a while.
+        """
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0.01)  # who has connected already is let in
+        for server in self.servers:
+            server.close()
+        for listener in sockets:
+            listener.close()
+        self.server_state.default_headers.append((b"connection", b"close"))
+        for connection in self.server_state.connections:
+            if isinstance(connection, HttpToolsProtocol | H11Protocol):
+                connection.timeout_keep_alive = self._linger_s  # type: ignore[assignment]
+                if connection.cycle and not connection.cycle.response_started:
+                    connection.cycle.keep_alive = False
+        idle = [connection for connection in self.server_state.connections if _is_idle(connection)]
+        timer = loop.call_later(self._linger_s, _close_idle, idle)
+        end = loop.time() + self._grace_s + self._linger_s
+        while self.server_state.connections and not self.force_exit and loop.time() < end:
+            await asyncio.sleep(0.02)
+        timer.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -142,6 +177,17 @@ class _Server(uvicorn.Server):
             self.force_exit = True
             self._app.state.stop()
         self.should_exit = True
+
+
+def _is_idle(connection: Any) -> bool:
+    cycle = getattr(connection, "cycle", None)
+    return cycle is None or cycle.response_complete
+
+
+def _close_idle(connections: list[Any]) -> None:
+    for connection in connections:
+        if _is_idle(connection):
+            connection.shutdown()
 
 
 def open_socket(host: str, port: int, uds: Path | None) -> socket.socket:

@@ -91,7 +91,7 @@ def write_conf(folder: Path, gateway: str) -> int:
     text = CONF.read_text(encoding="utf-8")
     for old, new in (
         ("/etc/nginx/tls/", f"{folder}/"),
-        ("server openglm:8000;", f"server {gateway};"),
+        ("server openglm:8000 ", f"server {gateway} "),
         ("listen 80;", f"listen 127.0.0.1:{plain};"),
         ("listen 443 ", f"listen 127.0.0.1:{secure} "),
     ):

@@ -24,12 +24,14 @@ from openglm.asgi import run
 from openglm.serve import Service, create_app
 from openglm.tokenizer.chat import load_chat_format
 
-folder, uds, grace_s = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+folder, uds, grace_s, linger_s = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
 with load_engine(folder, options=EngineOptions(max_context=65536, cache_tokens=65536)) as engine:
     service = Service(engine, engine.tokenizer, load_chat_format(folder, engine.tokenizer), "tiny")
     app = create_app(service)
     say = lambda url: print(url, flush=True)
-    run(app, port=0, uds=Path(uds) if uds else None, grace_s=grace_s, on_ready=say)
+    run(
+        app, port=0, uds=Path(uds) if uds else None, grace_s=grace_s, linger_s=linger_s, on_ready=say
+    )
 print("clean", flush=True)
 """
 HELLO = [{"role": "user", "content": "hello"}]
@@ -39,8 +41,8 @@ ENDLESS = {"messages": HELLO, "max_tokens": 60_000, "ignore_eos": True, "stream"
 class Process:
     """A server in a process of its own; `url` is what it printed when it was ready."""
 
-    def __init__(self, folder: Path, *, uds: str = "", grace_s: float = 20):
-        command = [sys.executable, "-c", SCRIPT, str(folder), uds, str(grace_s)]
+    def __init__(self, folder: Path, *, uds: str = "", grace_s: float = 20, linger_s: float = 1):
+        command = [sys.executable, "-c", SCRIPT, str(folder), uds, str(grace_s), str(linger_s)]
         self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.popen.stdout is not None
         self.url = self.popen.stdout.readline().strip()
@@ -76,6 +78,11 @@ def healthy(process: Process) -> bool:
         return client.get("/health").status_code == 200
 
 
+def is_refused(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 @pytest.mark.slow
 def test_sigterm_lets_a_running_answer_finish_and_ends_cleanly(start):
     process = start()
@@ -88,6 +95,20 @@ def test_sigterm_lets_a_running_answer_finish_and_ends_cleanly(start):
     assert rest[-1] == "data: [DONE]"
     assert json.loads(rest[-2][6:])["choices"][0]["finish_reason"] == "length"
     assert process.end() == (0, "clean\n")
+
+
+@pytest.mark.slow
+def test_what_comes_on_an_open_connection_after_the_port_has_closed_is_answered(start, wait_until):
+    """As a proxy sends it that keeps its connections: it sends no request a second time."""
+    process = start(linger_s=60)
+    port = int(process.url.rpartition(":")[2])
+    with process.client() as client:
+        assert client.get("/health").headers.get("connection") != "close"
+        process.popen.send_signal(signal.SIGTERM)
+        wait_until(lambda: is_refused(port))
+        last = client.get("/health")
+    assert (last.status_code, last.headers["connection"]) == (200, "close")
+    assert process.end() == (0, "clean\n")  # at once: nobody is connected any more
 
 
 @pytest.mark.slow
@@ -104,12 +125,14 @@ def test_past_its_grace_a_stop_ends_streams_with_an_error_chunk(start):
 
 
 @pytest.mark.slow
-def test_a_second_signal_stops_at_once(start):
+def test_a_second_signal_stops_at_once(start, wait_until):
     process = start(grace_s=300)
+    port = int(process.url.rpartition(":")[2])
     with process.client() as client, client.stream("POST", "/v1/chat/completions", json=ENDLESS) as response:
         lines = response.iter_lines()
         assert next(lines).startswith("data: ")
         process.popen.send_signal(signal.SIGINT)
+        wait_until(lambda: is_refused(port))  # two signals at once would be one
         assert next(line for line in lines if line).startswith("data: ")
         process.popen.send_signal(signal.SIGINT)
         assert [line for line in lines if line]

@@ -1,4 +1,4 @@
-"""Bodies with a limit, and clients that leave.
+"""Bodies with a limit, decoded without holding others up, and clients that leave.
 
 Servers do not raise on sending to a closed connection, so while a handler works one task watches for the
 client's going; nobody else may call `receive` then.
@@ -7,14 +7,16 @@ client's going; nobody else may call `receive` then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from openglm.dialects.fields import LARGE_BODY
 from openglm.errors import RequestTooLarge
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope
 
+T = TypeVar("T")
 DRAIN_BYTES = 64 * 2**20  # of a body that is too large: read on this far, so that the client sees the answer
 
 
@@ -43,6 +45,11 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
             raise too_large
         if not message.get("more_body"):
             return b"".join(chunks)
+
+
+async def decoded(decode: Callable[[bytes], T], body: bytes) -> T:
+    """What a body says; a large one is read on another thread, so that the loop goes on meanwhile."""
+    return decode(body) if len(body) <= LARGE_BODY else await asyncio.to_thread(decode, body)
 
 
 async def until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

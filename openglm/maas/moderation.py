@@ -157,13 +157,13 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
     from starlette.responses import JSONResponse
     from starlette.routing import Route
 
-    from openglm.asgi.body import read_body
+    from openglm.asgi.body import decoded, read_body
     from openglm.dialects.fields import parse_object
     from openglm.maas.ids import new_id
 
     async def checked(request: Request) -> tuple[str, list[list[Verdict]]]:
         caller = await platform.caller(request, endpoint="moderations")
-        fields = parse_object(await read_body(request.scope, request.receive, MAX_BODY))
+        fields = await decoded(parse_object, await read_body(request.scope, request.receive, MAX_BODY))
         texts = texts_of(fields)
         with platform.limits.enter(caller, MODERATION, 0):
             verdicts = [await platform.moderation.check(text) for text in texts]

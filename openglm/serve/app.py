@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,10 +17,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
+from openglm.asgi.body import decoded
 from openglm.asgi.events import KEEP_ALIVE_S, EventStream
 from openglm.asgi.page import STATIC, create_page
 from openglm.dialects import openai
-from openglm.dialects.fields import parse_object
+from openglm.dialects.fields import LARGE_BODY, parse_object
 from openglm.errors import CheckpointError, Forbidden, InvalidRequest
 from openglm.serve.answer import Answer
 from openglm.serve.endpoint import (
@@ -33,9 +34,6 @@ from openglm.serve.endpoint import (
 )
 from openglm.serve.metrics import CONTENT_TYPE
 from openglm.serve.service import ModelCard, Service, off_loop
-
-LARGE_BODY = 256 * 1024  # bytes; larger ones are decoded off the event loop
-T = TypeVar("T")
 
 
 def create_app(
@@ -215,10 +213,6 @@ class Handlers:
     def _card(self, model: ModelCard) -> dict[str, Any]:
         card = asdict(model)
         return {"id": card.pop("name"), "object": "model", "created": self._created, **card}
-
-
-async def decoded(decode: Callable[[bytes], T], body: bytes) -> T:
-    return await off_loop(len(body) > LARGE_BODY, lambda: decode(body))
 
 
 async def whole(answer: Answer, into: openai.ChatObject | openai.CompletionObject) -> Response:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
-from openglm.asgi.body import DRAIN_BYTES, read_body
+from openglm.asgi.body import DRAIN_BYTES, decoded, read_body
+from openglm.dialects.fields import LARGE_BODY
 from openglm.errors import RequestTooLarge
 
 PIECE = bytes(8 << 20)
@@ -41,3 +43,11 @@ def test_a_body_that_is_a_little_too_large_is_read_to_its_end_and_a_huge_one_is_
     assert read(3, len(PIECE), announced=announced) == (-1, 3)
     length, taken = read(100, len(PIECE), announced=announced)
     assert (length, taken) == (-1, 0 if announced else DRAIN_BYTES // len(PIECE) + 1)
+
+
+@pytest.mark.parametrize(("size", "here"), [(LARGE_BODY, True), (LARGE_BODY + 1, False)])
+def test_large_bodies_are_decoded_beside_the_loop(size, here):
+    async def scenario() -> bool:
+        return await decoded(lambda _: threading.current_thread(), bytes(size)) is threading.current_thread()
+
+    assert asyncio.run(scenario()) is here

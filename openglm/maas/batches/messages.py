@@ -37,6 +37,7 @@ PLACES = ("/api/anthropic/v1/messages/batches", "/v1/messages/batches")
 OURS: tuple[Dialect, ...] = ("anthropic",)
 PAGE, LARGEST_PAGE = 20, 1000  # batches, as documented
 MAX_CUSTOM_ID = 64  # characters, as documented
+MAX_VALUES = 3_000_000  # of all requests of a batch together
 _UNRUN = {"batch_cancelled": "canceled", "batch_expired": "expired"}
 _REST = {"cancelled": "canceled", "expired": "expired", "failed": "errored"}  # what became of those not run
 
@@ -49,7 +50,7 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
     async def create(request: Request) -> Response:
         caller = await _caller(request)
         body = await read_body(request.scope, request.receive, MAX_BYTES_OF["batch"])
-        content = await asyncio.to_thread(lambda: lines_of(parse_object(body)))
+        content = await asyncio.to_thread(lambda: lines_of(parse_object(body, MAX_VALUES)))
         file_id = new_id("file", platform.clock())
         await platform.files.write(caller, file_id, "messages.jsonl", "batch", _once(content))
         try:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from openglm.asgi.body import read_body
+from openglm.asgi.body import decoded, read_body
 from openglm.dialects.fields import parse_object
 from openglm.errors import InvalidRequest
 from openglm.maas.files.files import MAX_BYTES, MAX_PAGE
@@ -45,7 +45,7 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
         caller = await platform.caller(request, endpoint="files")
         if request.headers.get("content-type", "").startswith("application/json"):
             caller.may_call("knowledge")
-            fields = parse_object(await read_body(request.scope, request.receive, MAX_DETAILS))
+            fields = await decoded(parse_object, await read_body(request.scope, request.receive, MAX_DETAILS))
             return JSONResponse(await add_urls(platform, caller, fields))
         async with read_upload(request, MAX_BYTES) as sent:
             base_id = sent.fields.get("knowledge_id")

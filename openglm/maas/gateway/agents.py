@@ -66,7 +66,7 @@ class AgentHandlers:
         self._platform = platform
 
     async def invoke(self, call: Call) -> ASGIApp:
-        asked = zhipu.decode_agent(call.body)
+        asked = await call.read(zhipu.decode_agent)
         agent = self._platform.agents.get(asked.agent_id)
         if agent.later or asked.later:
             return await self._later(call, agent, asked)
@@ -76,7 +76,7 @@ class AgentHandlers:
         return json_response((await whole(await opening, answer)).body())
 
     async def result(self, call: Call) -> ASGIApp:
-        agent_id, task_id = zhipu.decode_agent_result(call.body)
+        agent_id, task_id = await call.read(zhipu.decode_agent_result)
         task = await self._platform.tasks.get(call.caller, task_id)
         if task.endpoint != AGENTS:
             raise NotFound(
@@ -86,7 +86,7 @@ class AgentHandlers:
         return json_response(zhipu.encode_agent_task(agent_id, task.id, task.state, answer))
 
     async def conversation(self, call: Call) -> ASGIApp:
-        agent_id, conversation_id = zhipu.decode_agent_conversation(call.body)
+        agent_id, conversation_id = await call.read(zhipu.decode_agent_conversation)
         agent = self._platform.agents.get(agent_id)
         turns = await self._platform.conversations.turns(call.caller.org_id, agent.id, conversation_id)
         shown = [[*turn.asked, *turn.answered] for turn in turns]
@@ -109,7 +109,7 @@ class AgentHandlers:
         chat = await chat_of(self._platform, call, agent, asked)  # what is wrong with it is said now
         asked = await in_conversation(self._platform, call, agent, asked)
         more = {"conversation_id": asked.conversation_id, "model": chat.model}
-        body = msgspec.json.encode({**msgspec.json.decode(call.body), **more})
+        body = msgspec.json.encode({**await call.read(msgspec.json.decode), **more})
         task = await self._platform.tasks.submit(call.caller, body, AGENTS)
         return json_response(
             zhipu.encode_agent_task(agent.id, task.id, task.state, conversation_id=asked.conversation_id)

@@ -68,7 +68,7 @@ class AnthropicHandlers:
         self._key = platform.secrets.derive(anthropic.KEY_PURPOSE)
 
     async def messages(self, call: Call) -> ASGIApp:
-        chat = anthropic.decode_messages(call.body, self._key).chat
+        chat = (await call.read(lambda body: anthropic.decode_messages(body, self._key))).chat
         platform = self._platform
         if chat.stream:
             chunks = anthropic.MessageChunks(chat.model, self._key, request_id=call.request_id)
@@ -78,7 +78,9 @@ class AnthropicHandlers:
         return json_response(answer.body())
 
     async def count_tokens(self, call: Call) -> ASGIApp:
-        tokens = await counted(self._platform, call, anthropic.decode_count(call.body, self._key))
+        tokens = await counted(
+            self._platform, call, await call.read(lambda body: anthropic.decode_count(body, self._key))
+        )
         return json_response({"input_tokens": tokens})
 
     async def models(self, request: Request) -> Response:

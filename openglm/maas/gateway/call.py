@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
+from openglm.asgi.body import decoded
 from openglm.dialects.wire import WireError
 from openglm.errors import InvalidRequest
 from openglm.maas import door
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from openglm.maas.identity.caller import Caller
 
 
+T = TypeVar("T")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -39,6 +41,10 @@ class Call:
     received_ms: int
     batch: bool = False  # a row of a batch: at half price, and outside the limits of live requests
     errand: str | None = None  # the id of the row or task that this is one try at
+
+    async def read(self, decode: Callable[[bytes], T]) -> T:
+        """The body, decoded."""
+        return await decoded(decode, self.body)
 
     def header(self, name: str) -> str | None:
         return door.header(self.scope, name)

@@ -26,7 +26,7 @@ SHORTEN = (
 
 async def compact(platform: Platform, call: Call) -> ASGIApp:
     """The answer to POST /v1/responses/compact. The model's text is billed as any other."""
-    conversations, request = Conversations(platform), decode_compaction(call.body)
+    conversations, request = Conversations(platform), await call.read(decode_compaction)
     items, chat = await conversations.of(call, request)
     chat = replace(chat, messages=(*chat.messages, Message.of("user", SHORTEN)))
     answer = ResponseObject(request, str)

@@ -43,12 +43,12 @@ OUTPUT_TOKENS = 8_192  # of one image, at most, at models that count them
 
 def routes(platform: Platform) -> list[BaseRoute]:
     async def for_openai(call: Call) -> ASGIApp:
-        wanted = openai.decode_image(call.body)
+        wanted = await call.read(openai.decode_image)
         drawn = await draw(platform, call, wanted.image, links=wanted.wanted == "url")
         return json_response(openai.encode_images(addressed(platform, call, drawn), drawn.usage))
 
     async def for_zhipu(call: Call) -> ASGIApp:
-        wanted = zhipu.decode_image(call.body)
+        wanted = await call.read(zhipu.decode_image)
         drawn = await draw(
             platform, call, wanted.image, links=wanted.wanted == "url", client_request_id=wanted.request_id
         )

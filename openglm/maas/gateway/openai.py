@@ -44,7 +44,7 @@ class OpenAIHandlers:
         self._platform = platform
 
     async def chat(self, call: Call) -> ASGIApp:
-        request = openai.decode_chat(call.body)
+        request = await call.read(openai.decode_chat)
         platform = self._platform
         if request.stream:
             chunks = openai.ChatChunks(
@@ -59,7 +59,7 @@ class OpenAIHandlers:
         return json_response(answer.body())
 
     async def completion(self, call: Call) -> ASGIApp:
-        request = openai.decode_completion(call.body)
+        request = await call.read(openai.decode_completion)
         platform = self._platform
         if request.stream:
             chunks = openai.CompletionChunks(
@@ -75,7 +75,7 @@ class OpenAIHandlers:
         return json_response(answer.body())
 
     async def embedding(self, call: Call) -> ASGIApp:
-        request = openai.decode_embedding(call.body)
+        request = await call.read(openai.decode_embedding)
         vectors, tokens = await embed(self._platform, call, request)
         return json_response(
             openai.encode_embeddings(

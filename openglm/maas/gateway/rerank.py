@@ -37,7 +37,7 @@ def routes(platform: Platform) -> list[BaseRoute]:
 
 
 async def ranked(platform: Platform, call: Call) -> dict[str, Any]:
-    fields = parse_object(call.body)
+    fields = await call.read(parse_object)
     model, question = fields.needed_text("model"), fields.needed_text("query")
     documents = fields.items("documents", MAX_DOCUMENTS)
     if not documents or not all(isinstance(text, str) and 0 < len(text) <= MAX_CHARS for text in documents):

@@ -78,7 +78,7 @@ class ResponsesHandlers:
 
     async def create(self, call: Call) -> ASGIApp:
         platform = self._platform
-        request = responses.decode_response(call.body)
+        request = await call.read(responses.decode_response)
         if request.offer.servers:
             call.caller.may_call("tools")
         if request.store:
@@ -131,7 +131,7 @@ class ResponsesHandlers:
         return json_response(page_of(items, request.query_params))
 
     async def input_tokens(self, call: Call) -> ASGIApp:
-        _, chat = await self._conversations.of(call, responses.decode_response(call.body))
+        _, chat = await self._conversations.of(call, await call.read(responses.decode_response))
         tokens = await counted(self._platform, call, chat)
         return json_response({"object": "response.input_tokens", "input_tokens": tokens})
 

@@ -101,11 +101,11 @@ class Errands:
 
     async def _chat(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
         if call.surface is OPENAI:
-            chat = openai.decode_chat(call.body)
+            chat = await call.read(openai.decode_chat)
             logprobs = chat.sampling.logprobs is not None
             exchange = await open_exchange(self._platform, call, chat)
             return await _kept(exchange, openai.ChatObject(chat.model, chat.n, logprobs=logprobs), keep)
-        request = zhipu.decode_chat(call.body)
+        request = await call.read(zhipu.decode_chat)
         chat, hits = await with_findings(self._platform, call, request)
         search = request.tools.web_search
         answer = zhipu.ChatObject(
@@ -119,7 +119,7 @@ class Errands:
         )
 
     async def _completion(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
-        request = openai.decode_completion(call.body)
+        request = await call.read(openai.decode_completion)
         count = request.n * len(request.prompts)
         logprobs = request.sampling.logprobs is not None
         exchange = await open_exchange(self._platform, call, request)
@@ -127,15 +127,15 @@ class Errands:
 
     async def _message(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
         key = self._platform.secrets.derive(anthropic.KEY_PURPOSE)
-        chat = anthropic.decode_messages(call.body, key).chat
+        chat = (await call.read(lambda body: anthropic.decode_messages(body, key))).chat
         exchange = await open_exchange(self._platform, call, chat)
         return await _kept(exchange, anthropic.MessageObject(chat.model, key), keep)
 
     async def _embedding(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
         if call.surface is OPENAI:
-            wanted, encode = openai.decode_embedding(call.body), openai.encode_embeddings
+            wanted, encode = await call.read(openai.decode_embedding), openai.encode_embeddings
         else:
-            wanted, encode = zhipu.decode_embedding(call.body).embedding, zhipu.encode_embeddings
+            wanted, encode = (await call.read(zhipu.decode_embedding)).embedding, zhipu.encode_embeddings
         body = b""
 
         def encoded(vectors: Any, tokens: int) -> Callable[[Transaction], None]:
@@ -149,7 +149,7 @@ class Errands:
         return body
 
     async def _images(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
-        wanted = zhipu.decode_image(call.body)
+        wanted = await call.read(zhipu.decode_image)
         body = b""
 
         def encoded(drawn: Drawn) -> Callable[[Transaction], None]:
@@ -163,7 +163,7 @@ class Errands:
         return body
 
     async def _agent(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:
-        asked = zhipu.decode_agent(call.body)
+        asked = await call.read(zhipu.decode_agent)
         agent = self._platform.agents.get(asked.agent_id)
 
         def also(answer: zhipu.AgentObject) -> Callable[[Transaction], None]:

@@ -48,7 +48,7 @@ class ZhipuHandlers:
         self._surface = surface
 
     async def chat(self, call: Call) -> ASGIApp:
-        request = zhipu.decode_chat(call.body, coding=self._surface is CODING)
+        request = await call.read(lambda body: zhipu.decode_chat(body, coding=self._surface is CODING))
         platform = self._platform
         chat, hits = await with_findings(platform, call, request)
         opening = open_answer(
@@ -80,7 +80,7 @@ class ZhipuHandlers:
         return json_response((await whole(await opening, answer)).body())
 
     async def embedding(self, call: Call) -> ASGIApp:
-        request = zhipu.decode_embedding(call.body)
+        request = await call.read(zhipu.decode_embedding)
         wanted = request.embedding
         vectors, tokens = await embed(self._platform, call, wanted, client_request_id=request.request_id)
         return json_response(
@@ -90,7 +90,7 @@ class ZhipuHandlers:
         )
 
     async def tokenizer(self, call: Call) -> ASGIApp:
-        request = zhipu.decode_tokenizer(call.body)
+        request = await call.read(zhipu.decode_tokenizer)
         tokens = await counted(self._platform, call, request.chat)
         return json_response(zhipu.encode_tokenizer(tokens, request_id=request.request_id))
 

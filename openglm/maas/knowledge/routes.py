@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from openglm.asgi.body import read_body
+from openglm.asgi.body import decoded, read_body
 from openglm.dialects.fields import Fields, parse_object
 from openglm.dialects.zhipu.errors import envelope
 from openglm.errors import InvalidRequest, NotOffered, OpenGLMError
@@ -264,7 +264,7 @@ def _refuse_callbacks(fields: Fields) -> None:
 
 async def _fields(request: Request, *, empty: bool = False) -> Fields:
     body = await read_body(request.scope, request.receive, MAX_BODY)
-    return parse_object(b"{}" if empty and not body else body)
+    return await decoded(parse_object, b"{}" if empty and not body else body)
 
 
 def _page(request: Request, size: str) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from openglm.asgi.body import read_body
+from openglm.asgi.body import decoded, read_body
 from openglm.dialects.fields import Fields, parse_object
 from openglm.errors import NotOffered
 from openglm.maas.files.routes import Wrap
@@ -58,7 +58,7 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
 
     async def opened(request: Request) -> tuple[Caller, Fields]:
         caller = await platform.caller(request, endpoint="tools")
-        return caller, parse_object(await read_body(request.scope, request.receive, MAX_BODY))
+        return caller, await decoded(parse_object, await read_body(request.scope, request.receive, MAX_BODY))
 
     def engine() -> Any:
         if platform.search is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from openglm.asgi.body import read_body
+from openglm.asgi.body import decoded, read_body
 from openglm.dialects import zhipu
 from openglm.maas import door
 from openglm.maas.files.routes import Wrap
@@ -31,7 +31,7 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
     async def submit_images(request: Request) -> Response:
         caller = await platform.caller(request, endpoint="images")
         body = await read_body(request.scope, request.receive, MAX_BODY)
-        zhipu.decode_image(body)  # what is wrong with it is said now
+        await decoded(zhipu.decode_image, body)  # what is wrong with it is said now
         return JSONResponse((await platform.tasks.submit(caller, body, IMAGES)).wire())
 
     async def result(request: Request) -> Response:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from openglm.asgi.body import decoded
 from openglm.dialects.fields import parse_object
 from openglm.errors import (
     DuplicateRequest,
@@ -112,7 +113,7 @@ class Tasks:
 
     async def submit(self, caller: Caller, body: bytes, endpoint: str = CHAT) -> Task:
         """Take a request in. `stream` is ignored: there is nobody to stream to."""
-        fields = parse_object(body)
+        fields = await decoded(parse_object, body)
         model = fields.needed_text("model")
         if endpoint == CHAT and not fields.items("messages", 100_000):
             raise fields.wrong("messages", "a list that is not empty")

@@ -220,3 +220,28 @@ def test_what_is_void_is_no_request_in_sums_and_invoices(house: House, wait_unti
     assert (group, sums["requests"]) == ({"model": "glm"}, 1)
     invoice = asyncio.run(house.platform.invoices.month(house.org_id, f"{datetime.now(UTC):%Y-%m}"))
     assert [line.requests for line in invoice.lines] == [1]
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/responses",
+        "/v1/messages",
+        "/api/paas/v4/chat/completions",
+        "/api/paas/v4/async/chat/completions",
+        "/api/paas/v4/rerank",
+        "/api/v1/agents",
+    ],
+)
+def test_a_body_of_millions_of_values_is_refused_in_every_dialect_and_costs_nothing(house: House, path):
+    body = json.dumps({"model": "glm", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1})
+    bomb = body[:-1].encode() + b', "unknown": [' + b"[]," * 1_000_000 + b"[]]}"
+    headers = {"authorization": f"Bearer {house.key}", "content-type": "application/json"}
+    answer = httpx.post(house.url + path, content=bomb, headers=headers, timeout=60)
+    assert answer.status_code == 400
+    assert "JSON values" in answer.json()["error"]["message"]
+    assert house.rows("SELECT 1 FROM hold") == []

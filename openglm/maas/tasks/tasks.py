@@ -234,12 +234,14 @@ class Tasks:
 
         def keep(transaction: Transaction, status: int, answer: bytes) -> None:
             transaction.run(
-                "UPDATE async_task SET state = :state, status = :status, answer = :answer, ended_at = :now"
+                "UPDATE async_task SET state = :state, status = :status, answer = :answer, body = :none,"
+                " ended_at = :now"
                 " WHERE id = :id AND state = 'PROCESSING'",
                 id=row["id"],
                 state="SUCCESS" if status < 400 else "FAIL",
                 status=status,
                 answer=answer,
+                none=b"",  # nobody needs the request any more, and it may be large
                 now=self._clock(),
             )
 

@@ -82,6 +82,21 @@ def test_a_task_is_processed_and_then_holds_the_answer(bench: Bench) -> None:
     asyncio.run(go())
 
 
+def test_an_answered_task_keeps_its_answer_and_not_its_request(bench: Bench) -> None:
+    async def go() -> None:
+        tasks = bench.tasks()
+        await tasks.submit(ANNE, asked())
+        await tasks.submit(ANNE, asked())
+        await tasks.run_pending()
+        bench.now += 1
+        await tasks.submit(ANNE, asked())
+
+    asyncio.run(go())
+    rows = bench.database.read_now("SELECT state, length(body) AS bytes FROM async_task ORDER BY created_at")
+    assert [row["state"] for row in rows] == ["SUCCESS", "SUCCESS", "PROCESSING"]
+    assert [bool(row["bytes"]) for row in rows] == [False, False, True]
+
+
 def test_a_refused_task_fails_with_the_reason(bench: Bench) -> None:
     async def go() -> None:
         async def poor(*request):

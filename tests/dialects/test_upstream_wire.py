@@ -168,9 +168,9 @@ def test_embeddings_come_back_exact_and_in_order():
     for encoding in ("float", "base64"):
         body = openai.encode_embeddings(vectors, model="m", encoding=encoding, prompt_tokens=9)
         body["data"].reverse()
-        assert decode_embeddings(json.dumps(body).encode()) == (vectors, 9)
+        assert decode_embeddings(json.dumps(body).encode(), len(vectors)) == (vectors, 9)
     with pytest.raises(UpstreamFailure):
-        decode_embeddings(b'{"data":"x"}')
+        decode_embeddings(b'{"data":"x"}', 1)
 
 
 def test_a_conversation_is_counted_with_its_tools_and_switches():
@@ -311,7 +311,7 @@ def test_a_count_that_cannot_be_is_a_failure_of_the_upstream(prompt):
         decode_count(b'{"count":%d}' % prompt)
     body = {"data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": prompt}}
     with pytest.raises(UpstreamFailure):
-        decode_embeddings(json.dumps(body).encode())
+        decode_embeddings(json.dumps(body).encode(), 1)
 
 
 @pytest.mark.parametrize(

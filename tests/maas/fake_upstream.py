@@ -103,6 +103,10 @@ class FakeUpstream:
             {"index": index, "embedding": [float(len(str(text))), 1.0]}
             for index, text in enumerate(body["input"])
         ]
+        if self.always.get("vectors") == "few":
+            del data[1:]
+        elif self.always.get("vectors") == "ragged":
+            data[0]["embedding"].append(1.0)
         self.billed[request.headers.get("x-request-id", "")] = {"prompt": 7 * len(data), "completion": 0}
         return web.json_response({"data": data, "usage": {"prompt_tokens": 7 * len(data)}})
 

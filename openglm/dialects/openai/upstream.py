@@ -306,8 +306,8 @@ class _Embeddings(msgspec.Struct):
     usage: _Usage
 
 
-def decode_embeddings(body: bytes) -> tuple[list[array[float]], int]:
-    """The vectors in the order of the inputs, as 32-bit floats, and the prompt's tokens."""
+def decode_embeddings(body: bytes, count: int) -> tuple[list[array[float]], int]:
+    """The vectors of `count` inputs in their order, as 32-bit floats of one size, and the prompt's tokens."""
     try:
         answer = msgspec.json.decode(body, type=_Embeddings)
         vectors = [
@@ -318,6 +318,12 @@ def decode_embeddings(body: bytes) -> tuple[list[array[float]], int]:
         ]
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise UpstreamFailure(f"the model's server sent no embeddings: {error}") from error
+    sizes = {len(vector) for vector in vectors}
+    if len(vectors) != count or len(sizes) != 1 or 0 in sizes:
+        raise UpstreamFailure(
+            f"the model's server sent {len(vectors)} vectors of sizes {sorted(sizes)[:5]},"
+            f" expected {count} of one size"
+        )
     return vectors, read_usage(answer.usage).prompt_tokens
 
 

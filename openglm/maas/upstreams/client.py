@@ -97,7 +97,8 @@ class Client:
     ) -> tuple[list[array[float]], int]:
         """The vectors, in order, and the prompt's tokens."""
         body = embedding_body(request, channel.wire_name(request.model))
-        return decode_embeddings(await self._whole(channel, "/v1/embeddings", body, request_id))
+        answer = await self._whole(channel, "/v1/embeddings", body, request_id)
+        return decode_embeddings(answer, len(request.inputs))
 
     async def draw(self, channel: Channel, request: ImageRequest, request_id: str) -> ImageAnswer:
         """Images, with their bytes where the server sent them or keeps them at its own address."""

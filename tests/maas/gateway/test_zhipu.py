@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import httpx
+import pytest
 
 from openglm.maas.limits import Rule
 from openglm.maas.money import Prices
@@ -101,6 +102,23 @@ def test_the_search_tools_answer_by_themselves(house: House):
     assert house.post("/api/paas/v4/tools", body).status_code == 200
     inside = house.post("/api/paas/v4/reader", {"url": f"{house.url}/health"})
     assert (inside.status_code, inside.json()["error"]["code"]) == (400, "1210")
+
+
+@pytest.mark.parametrize("vectors", ["few", "ragged"])
+def test_vectors_that_are_too_few_or_of_many_sizes_are_no_answer_and_cost_nothing(
+    house: House, wait_until, vectors
+):
+    house.upstream.always = {"vectors": vectors}
+    for path, body in (
+        ("/api/paas/v4/rerank", {"model": "glm", "query": "a", "documents": ["b", "c"]}),
+        ("/api/paas/v4/embeddings", {"model": "glm", "input": ["a", "b", "c"]}),
+        ("/v1/embeddings", {"model": "glm", "input": ["a", "b", "c"]}),
+    ):
+        refused = house.post(path, body)
+        assert refused.status_code >= 500, (path, refused.text)
+        assert "sent" in refused.json()["error"]["message"], path
+    house.settled(wait_until)
+    assert {row["cost_nano"] for row in house.usage()} <= {0}
 
 
 def test_tokens_are_counted_and_embeddings_billed(house: House, wait_until):

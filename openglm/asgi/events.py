@@ -115,6 +115,7 @@ class EventStream:
         self._working: asyncio.Task[Any] | None = None
         self._interrupted: Exception | None = None
         self._begun = False
+        self._ending = False
         self._sent_at = 0.0
         self._sending = False  # waiting for the reader to take what was sent
 
@@ -127,20 +128,12 @@ class EventStream:
             await send({"type": "http.response.start", "status": 200, "headers": self._headers})
             self._sent_at = asyncio.get_running_loop().time()
             keeping = asyncio.create_task(self._keep_alive(send))
+            last = await self._told(send)
+            self._ending = True
             try:
-                await self._stream(send)
-            except asyncio.CancelledError:
-                if self._interrupted is None or (self._working and self._working.uncancel()):
-                    raise
-                if isinstance(self._interrupted, ClientGone):
-                    raise self._interrupted from None
-                await self._send(send, self._encoder.fail(self._interrupted))
-            except OpenGLMError as error:
-                await self._send(send, self._encoder.fail(error))
-            except Exception as error:
-                logger.error("a stream failed", exc_info=error)
-                await self._send(send, self._encoder.fail(error))
-            await send({"type": "http.response.body", "body": self._encoder.end()})
+                await self._send(send, last + self._encoder.end(), more=False)
+            except asyncio.CancelledError as cancelled:
+                raise self._interruption(cancelled) from None
         finally:
             if self._among is not None:
                 self._among.discard(self)
@@ -153,9 +146,32 @@ class EventStream:
 
     def interrupt(self, error: Exception) -> None:
         """End the stream with this error from where it stands; a ClientGone ends it without a word."""
+        if self._ending and not isinstance(error, ClientGone):
+            return  # it is saying its last words
         if self._interrupted is None and self._working is not None:
             self._interrupted = error
             self._working.cancel()
+
+    async def _told(self, send: Send) -> bytes:
+        """Stream the answer; what there is to say of a failure that broke it off."""
+        try:
+            await self._stream(send)
+        except asyncio.CancelledError as cancelled:
+            return self._encoder.fail(self._interruption(cancelled))
+        except Exception as error:
+            if not isinstance(error, OpenGLMError):
+                logger.error("a stream failed", exc_info=error)
+            return self._encoder.fail(error)
+        return b""
+
+    def _interruption(self, cancelled: asyncio.CancelledError) -> Exception:
+        """What `interrupt` was told. Raises a cancellation that is somebody else's, and a ClientGone."""
+        error, self._interrupted = self._interrupted, None
+        if error is None or (self._working and self._working.uncancel()):
+            raise cancelled
+        if isinstance(error, ClientGone):
+            raise error from None
+        return error
 
     async def _stream(self, send: Send) -> None:
         if isinstance(self._answer, asyncio.Future):
@@ -166,11 +182,11 @@ class EventStream:
             if any(isinstance(event, Failure) for event in events):
                 return
 
-    async def _send(self, send: Send, frames: bytes) -> None:
-        if frames:
+    async def _send(self, send: Send, frames: bytes, *, more: bool = True) -> None:
+        if frames or not more:
             self._begun = self._sending = True
             self._sent_at = asyncio.get_running_loop().time()
-            await send({"type": "http.response.body", "body": frames, "more_body": True})
+            await send({"type": "http.response.body", "body": frames, "more_body": more})
             self._sending = False
 
     async def _keep_alive(self, send: Send) -> None:
@@ -188,4 +204,9 @@ class EventStream:
                 self._sent_at = now()
                 # Some clients read events before the first one as that one.
                 comment = self._encoder.keep_alive if self._begun else COMMENT
-                await send({"type": "http.response.body", "body": comment, "more_body": True})
+                try:
+                    async with asyncio.timeout(self._stall_s):
+                        await send({"type": "http.response.body", "body": comment, "more_body": True})
+                except TimeoutError:
+                    self.interrupt(ClientGone())
+                    return

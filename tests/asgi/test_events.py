@@ -161,3 +161,60 @@ def test_a_reader_that_takes_nothing_for_long_is_left():
         assert answer.closed
 
     asyncio.run(scenario())
+
+
+def test_a_reader_that_takes_no_comment_for_long_is_left():
+    async def scenario():
+        answer, reader = Answer(), Reader()
+        running = asyncio.create_task(
+            EventStream(answer, chunks(), keep_alive_s=0.05, stall_s=0.1)({}, None, reader)
+        )
+        await reader.until("word")
+        reader.reads.clear()  # before the first comment, which stays behind
+        with pytest.raises(ClientGone):
+            await asyncio.wait_for(running, 20)
+        assert answer.closed
+
+    asyncio.run(scenario())
+
+
+class SlowAtTheEnd(Reader):
+    """Takes its time with the last message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_end, self.takes = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.at_end.set()
+            await self.takes.wait()
+        await super().__call__(message)
+
+
+def test_a_stream_that_is_sending_its_end_sends_it_though_the_server_stops():
+    async def scenario():
+        streams, answer, reader = Streams(), Answer(), SlowAtTheEnd()
+        running = asyncio.create_task(EventStream(answer, chunks(), among=streams)({}, None, reader))
+        answer.go_on.set()
+        await reader.at_end.wait()
+        streams.end(Overloaded("the platform is stopping"))
+        reader.takes.set()
+        await running
+        assert reader.text.rstrip().endswith("[DONE]")
+        assert reader.ended
+        assert answer.closed
+
+    asyncio.run(scenario())
+
+
+def test_a_reader_that_never_takes_the_end_is_left():
+    async def scenario():
+        answer, reader = Answer(), SlowAtTheEnd()
+        answer.go_on.set()
+        stream = EventStream(answer, chunks(), keep_alive_s=0.01, stall_s=0.05)
+        with pytest.raises(ClientGone):
+            await asyncio.wait_for(stream({}, None, reader), 20)
+        assert answer.closed
+
+    asyncio.run(scenario())

@@ -14,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -240,6 +241,7 @@ class FakeUpstream:
         while self.gate is not None and not self.gate.is_set():
             await asyncio.sleep(0.005)
         for index, word in enumerate(words):
+            await _opened(script.get("gates", {}).get(str(index)))
             if request_id in self.aborted:
                 break
             name = "reasoning_content" if index < reasoning else "content"
@@ -270,6 +272,12 @@ class FakeUpstream:
         if not script.get("no_done"):
             await write(b"data: [DONE]\n\n")
         await response.write(bytes(held))
+
+
+async def _opened(gate: str | None) -> None:
+    """A word's gate opens when somebody, perhaps in another process, makes the file of that name."""
+    while gate and not Path(gate).exists():
+        await asyncio.sleep(0.005)
 
 
 def picture(number: int) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -193,13 +195,19 @@ def raw_and_streamed_responses_can_be_had(sdk: Sdk) -> None:
     raw = sdk.client.messages.with_raw_response.create(model="glm", max_tokens=9, messages=ask(tokens=1))
     assert raw.headers["request-id"].startswith("req_")
     assert raw.parse().content[0].text == "w0 "
-    with sdk.client.messages.with_streaming_response.create(
-        model="glm", max_tokens=9, messages=ask(tokens=2, pace_s=0.06), stream=True
-    ) as streamed:
-        text = "\n".join(streamed.iter_lines())
-    assert "event: ping" in text
-    assert "event: message_stop" in text
-    assert "[DONE]" not in text
+    with tempfile.TemporaryDirectory() as folder:
+        gate = Path(folder) / "second-word"  # which is written when a ping has come before it
+        slow = ask(tokens=2, gates={"1": str(gate)})
+        with sdk.client.messages.with_streaming_response.create(
+            model="glm", max_tokens=9, messages=slow, stream=True
+        ) as streamed:
+            lines = []
+            for line in streamed.iter_lines():
+                lines.append(line)
+                if line == "event: ping":
+                    gate.touch()
+    assert "event: message_stop" in lines
+    assert "[DONE]" not in "".join(lines)
     assert sdk.client.models.with_raw_response.list().parse().data[0].id == "glm"
 
 

@@ -143,14 +143,43 @@ def _served(page: bytes) -> Iterator[str]:
         server.server_close()
 
 
-@dataclass(frozen=True)
-class Report:
-    """What an SDK's own interpreter said: its methods, and the traceback of each row that failed."""
+class Drive:
+    """An SDK in its own interpreter, and what it says of each row of its table as soon as that has ended."""
 
-    world: World
-    methods: list[str]
-    checks: dict[str, str | None]
-    refusals: dict[str, str | None]
+    def __init__(self, world: World, command: Sequence[str]):
+        self.world = world
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._process.stdin.write(json.dumps(asdict(world)))
+        self._process.stdin.close()
+        self.methods: list[str] = json.loads(self._process.stdout.readline())
+        self._failures: dict[str, str | None] = {}
+
+    def failure(self, row: str) -> str | None:
+        """The traceback of a row that failed."""
+        while row not in self._failures:
+            if not self._listen():
+                return f"the interpreter ended with status {self._process.wait()} before this row did"
+        return self._failures[row]
+
+    def whole(self) -> Drive:
+        """Once all rows have ended."""
+        while self._listen():
+            pass
+        return self
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.stdout.close()
+        self._process.wait()
+
+    def _listen(self) -> bool:
+        line = self._process.stdout.readline()
+        if line:
+            row, failure = json.loads(line)
+            self._failures[row] = failure
+        return bool(line)
 
 
 @pytest.fixture(scope="session")
@@ -167,23 +196,16 @@ def environment() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def driven(town: Town, environment: Callable[[str], str]) -> Callable[[str], Report]:
-    """Runs the table of an SDK in its own environment, once."""
-    reports: dict[str, Report] = {}
+def driven(town: Town, environment: Callable[[str], str]) -> Iterator[Callable[[str], Drive]]:
+    """Runs the table of an SDK in its own environment, once. Each test waits for its own row alone."""
+    drives: dict[str, Drive] = {}
 
-    def run(name: str) -> Report:
-        if name not in reports:
-            world = town.move_in(name)
-            done = subprocess.run(
-                [environment(name), "-m", "tests.sdk.drive", name],
-                cwd=ROOT,
-                input=json.dumps(asdict(world)),
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-                timeout=250,
-            )
-            reports[name] = Report(world, **json.loads(done.stdout))
-        return reports[name]
+    def run(name: str) -> Drive:
+        if name not in drives:
+            command = [environment(name), "-m", "tests.sdk.drive", name]
+            drives[name] = Drive(town.move_in(name), command)
+        return drives[name]
 
-    return run
+    yield run
+    for drive in drives.values():
+        drive.close()

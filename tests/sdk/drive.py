@@ -1,7 +1,7 @@
 """Runs an SDK's table in the interpreter that has it: `python -m tests.sdk.drive zai < world.json`.
 
-Prints one JSON object: every method that the SDK has, for each check the traceback of its failure or null,
-and the same for each method that must be refused.
+Prints a JSON line with every method that the SDK has, and one as each row of the table ends: its name, and
+the traceback of its failure or null.
 """
 
 from __future__ import annotations
@@ -22,18 +22,12 @@ LONGEST_S = 100
 def main(name: str) -> None:
     sdk, table = Sdk(name, World(**json.load(sys.stdin))), TABLES[name]
     methods = dict(sdk.methods())
-    json.dump(
-        {
-            "methods": list(methods),
-            "checks": {sentence: failure(check, sdk) for sentence, check in table.checks.items()},
-            "refusals": {
-                method: failure(refused, sdk, call, refusal)
-                for method, call in methods.items()
-                if (refusal := table.refusal_of(method))
-            },
-        },
-        sys.stdout,
-    )
+    print(json.dumps(list(methods)), flush=True)
+    for sentence, check in table.checks.items():
+        print(json.dumps([sentence, failure(check, sdk)]), flush=True)
+    for method, call in methods.items():
+        if refusal := table.refusal_of(method):
+            print(json.dumps([method, failure(refused, sdk, call, refusal)]), flush=True)
 
 
 def refused(sdk: Sdk, call: Callable, refusal) -> None:

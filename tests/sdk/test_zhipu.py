@@ -18,13 +18,13 @@ def rows(of: str) -> list:
 
 @pytest.mark.parametrize(("sdk", "check"), rows("checks"))
 def test_a_method_does_what_the_official_service_would_do(driven, sdk, check):
-    if failure := driven(sdk).checks[check]:
+    if failure := driven(sdk).failure(check):
         pytest.fail(failure, pytrace=False)
 
 
 @pytest.mark.parametrize(("sdk", "method"), rows("refused"))
 def test_a_method_that_is_not_offered_ends_in_the_documented_error(driven, sdk, method):
-    if failure := driven(sdk).refusals[method]:
+    if failure := driven(sdk).failure(method):
         pytest.fail(failure, pytrace=False)
 
 
@@ -36,7 +36,7 @@ def test_the_table_names_every_method_that_the_sdk_has_and_no_other(driven, sdk)
 
 @pytest.mark.parametrize("sdk", TABLES)
 def test_what_an_sdk_used_is_billed_and_what_was_refused_is_not(town, driven, sdk):
-    world = driven(sdk).world
+    world = driven(sdk).whole().world
     bill = town.bill(world.key)
     assert {row["kind"] for row in bill} == {"chat", "embedding", "image", "tool"}
     told = town.upstream.billed

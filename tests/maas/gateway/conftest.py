@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,16 @@ class House:
     def post(self, path: str, body: dict, key: str | None = None, **more) -> httpx.Response:
         headers = {"authorization": f"Bearer {key or self.key}", **more.pop("headers", {})}
         return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=60, **more)
+
+    @contextmanager
+    def left(self, path: str, body: dict) -> Iterator[None]:
+        """Sends a request, and hangs up unanswered when the block ends."""
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"))
+        try:
+            connection.request("POST", path, json.dumps(body), {"authorization": f"Bearer {self.key}"})
+            yield
+        finally:
+            connection.close()
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", headers={"authorization": f"Bearer {self.key}"}, timeout=60)

@@ -325,18 +325,14 @@ def test_clients_that_drop_at_any_moment_are_billed_what_the_model_wrote(house: 
     rows = house.usage()
     assert len(rows) == 40
     billed = {row["request_id"]: row["output_text"] + row["output_reasoning"] for row in rows}
-    assert billed == {name: counted["completion"] for name, counted in house.upstream.billed.items()}
+    begun = {name: counted["completion"] for name, counted in house.upstream.billed.items()}
+    assert billed == dict.fromkeys(billed, 0) | begun  # some left before the model wrote a word
     assert house.balance() == 10 * YUAN - sum(row["cost_nano"] for row in rows)
 
 
 def test_a_client_that_drops_while_a_whole_answer_is_made_is_billed_too(house: House, wait_until):
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(
-            house.url + PATH,
-            json=body(tokens=100_000, max_tokens=100_000, pace_s=0.002),
-            headers={"x-api-key": house.key},
-            timeout=0.3,
-        )
+    with house.left(PATH, body(tokens=100_000, max_tokens=100_000, pace_s=0.002)):
+        wait_until(lambda: house.upstream.billed)
     wait_until(lambda: len(house.usage()) == 1)
     (row,) = house.usage()
     (counted,) = house.upstream.billed.values()

@@ -112,7 +112,11 @@ class Conflict(OpenGLMError):
 
 
 class DuplicateRequest(Conflict):
-    """A request with the caller's own id is running, or was answered already."""
+    """A request with the caller's own id was answered already, or still is `running`."""
+
+    def __init__(self, message: str, *, running: bool = False, hint: str | None = None):
+        super().__init__(message, hint=hint)
+        self.running = running
 
 
 class NotOffered(OpenGLMError):

@@ -1,8 +1,10 @@
 """Work that any node may take up, one node at a time: rows with `lease_owner` and `lease_until`.
 
-A node that dies loses its leases by time. Tenants take turns: of the rows that wait, the first of every
-organisation comes before the second of any, and those that it has at work already count. Between equals comes
-first whom this node has served least lately: however many old rows others have, a newcomer's turn comes.
+A node that dies loses its leases, whatever clocks say: money/nodes.py sees who lives, and a dead one's holds
+are freed first. Time is for rows that wait for their hour, and for those that their own node lost sight of.
+Tenants take turns: of the rows that wait, the first of every organisation comes before the second of any, and
+those that it has at work already count. Between equals comes first whom this node has served least lately:
+however many old rows others have, a newcomer's turn comes.
 """
 
 from __future__ import annotations
@@ -14,6 +16,11 @@ from openglm.maas.database import Database, Row
 from openglm.maas.ids import Clock
 
 LEASE_MS = 30_000
+# A condition with :me and :now, of rows that nobody works on.
+FREE = (
+    "(CASE WHEN lease_owner IS NULL OR lease_owner = :me THEN lease_until <= :now"
+    " ELSE lease_owner NOT IN (SELECT id FROM money_node) END)"
+)
 
 
 def most_of(places: int) -> int:
@@ -46,10 +53,10 @@ class Leases:
         found = await self._database.read(
             "SELECT w.id, w.org_id, w.turn + coalesce(r.running, 0) AS turn FROM (SELECT id, org_id,"
             " row_number() OVER (PARTITION BY org_id ORDER BY id) AS turn"
-            f" FROM {self._table} WHERE {self._waits} AND lease_until <= :now) w"
+            f" FROM {self._table} WHERE {self._waits} AND {FREE}) w"
             " LEFT JOIN (SELECT org_id, count(*) AS running,"
             " sum(CASE WHEN lease_owner = :me THEN 1 ELSE 0 END) AS mine"
-            f" FROM {self._table} WHERE {self._waits} AND lease_until > :now AND lease_owner IS NOT NULL"
+            f" FROM {self._table} WHERE {self._waits} AND lease_owner IS NOT NULL AND NOT {FREE}"
             " GROUP BY org_id) r ON r.org_id = w.org_id"
             " WHERE w.turn <= :most AND w.turn + coalesce(r.mine, 0) <= :each",
             now=now,
@@ -62,7 +69,7 @@ class Leases:
         chosen = self._in_turn(found, most)
         take = (
             f"UPDATE {self._table} SET lease_owner = :me, lease_until = :until"
-            f" WHERE id = :id AND {self._waits} AND lease_until <= :now RETURNING {self._columns}"
+            f" WHERE id = :id AND {self._waits} AND {FREE} RETURNING {self._columns}"
         )
         return await asyncio.shield(
             self._database.write(

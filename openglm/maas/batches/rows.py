@@ -58,6 +58,17 @@ def record_row(transaction: Transaction, request_id: str, status: int, answer: b
     return bool(kept)
 
 
+def has_answer(transaction: Transaction, request_id: str, answer: bytes) -> bool:
+    """Whether the row has ended with this very answer."""
+    batch_id, _, number = request_id.rpartition("-")
+    row = transaction.one(
+        "SELECT answer FROM batch_row WHERE batch_id = :batch AND number = :number AND state = 'done'",
+        batch=batch_id,
+        number=int(number),
+    )
+    return row is not None and row["answer"] == one_line(answer)
+
+
 async def waiting_lines(database: Database, batch_id: str, after: int, count: int) -> list[Line]:
     rows = await database.read(
         "SELECT number, custom_id, line_at, line_bytes FROM batch_row"

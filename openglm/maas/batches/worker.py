@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from openglm.errors import (
+    Conflict,
     DuplicateRequest,
     NotFound,
     OpenGLMError,
@@ -27,7 +28,14 @@ from openglm.errors import (
 from openglm.maas.batches.batch import COLUMNS, FROM_FILES, Batch, Fault, from_row
 from openglm.maas.batches.lines import Line, LineReader, TooMuch, bodies, read_lines, spoken
 from openglm.maas.batches.refusals import refusal
-from openglm.maas.batches.rows import add_rows, record_row, request_id_of, result_lines, waiting_lines
+from openglm.maas.batches.rows import (
+    add_rows,
+    has_answer,
+    record_row,
+    request_id_of,
+    result_lines,
+    waiting_lines,
+)
 from openglm.maas.database import Database, Transaction
 from openglm.maas.files.files import Files
 from openglm.maas.ids import Clock
@@ -48,6 +56,7 @@ PAGE = 256  # rows looked up at once
 PART = 1 << 20  # bytes of an input held at once
 TRIES = 8  # at a row whose failure may pass
 LONGEST_WAIT_S = 60.0
+LOOK_AGAIN_S = 2.0  # at a row that somebody else still runs
 SHOWN_FAULTS = 100  # the error file has all of them
 INTERRUPTED = msgspec.json.encode(
     {
@@ -67,7 +76,11 @@ UNRUN = {
 
 
 def _record(request_id: str, transaction: Transaction, status: int, answer: bytes) -> None:
-    record_row(transaction, request_id, status, answer)
+    """With the bill: what finds no place is not paid for. A commit half known may have kept it."""
+    if not record_row(transaction, request_id, status, answer) and not has_answer(
+        transaction, request_id, answer
+    ):
+        raise Conflict(f"the row {request_id} has ended otherwise")
 
 
 class Worker:
@@ -247,29 +260,34 @@ class Worker:
         """A row's answer or its refusal; None if the batch is over before there is one."""
         for attempt in range(TRIES):
             try:
-                async with self._place(batch.org_id):
-                    if self._over(batch):
-                        return None
-                    return await self._run_row(
-                        caller,
-                        spoken(batch.endpoint, batch.dialect),
-                        body,
-                        request_id,
-                        partial(_record, request_id),
-                    )
+                return await self._try(batch, caller, body, request_id)
             except (RateLimited, Overloaded, UpstreamFailure) as error:
                 if attempt + 1 == TRIES:
                     return refusal(error, batch.dialect)
                 await self._sleep(min(2.0**attempt, LONGEST_WAIT_S))  # its place is for others meanwhile
-            except DuplicateRequest:
-                # A server died between the bill and the answer; asking again would bill twice.
-                return 409, INTERRUPTED
             except OpenGLMError as error:
                 return refusal(error, batch.dialect)
             except Exception as error:
                 logger.error("batch row %s failed", request_id, exc_info=error)
                 return refusal(error, batch.dialect)
         raise AssertionError("the last try returns")
+
+    async def _try(
+        self, batch: Batch, caller: Caller, body: bytes, request_id: str
+    ) -> tuple[int, bytes] | None:
+        """Run a row, once whoever else still runs it has let go; None if the batch is over before."""
+        endpoint, keep = spoken(batch.endpoint, batch.dialect), partial(_record, request_id)
+        while True:
+            try:
+                async with self._place(batch.org_id):
+                    if self._over(batch):
+                        return None
+                    return await self._run_row(caller, endpoint, body, request_id, keep)
+            except DuplicateRequest as error:
+                if not error.running:
+                    # A server died between the bill and the answer; asking again would bill twice.
+                    return 409, INTERRUPTED
+                await self._sleep(LOOK_AGAIN_S)
 
     async def _wind_up(self, batch: Batch) -> Batch:
         """Decide what the batch will be. From here on no row runs."""

@@ -1,6 +1,6 @@
 """The table of jobs: read, claimed under a lease, moved from state to state by whoever holds the lease.
 
-A node that dies loses its leases by time. A job under nobody's lease is taken up wherever it stood.
+A node that dies loses its leases. A job under nobody's lease is taken up wherever it stood.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from openglm.errors import NotFound
 from openglm.maas.database import Database, Transaction
 from openglm.maas.finetuning.job import COLUMNS, Job, from_row
 from openglm.maas.ids import Clock
-from openglm.maas.leases import LEASE_MS, Leases
+from openglm.maas.leases import FREE, LEASE_MS, Leases
 
 # Work of a moment: files to check, what nobody trains any more to wind up, folders to tidy.
 _ERRANDS = (
@@ -57,8 +57,8 @@ class Jobs:
 
         def take(tx: Transaction) -> Sequence[str]:
             free = tx.all(
-                f"SELECT id FROM fine_tuning_job WHERE {_TRAININGS} AND lease_until <= :now"
-                f" ORDER BY {_TURNS} LIMIT :most",
+                f"SELECT id FROM fine_tuning_job WHERE {_TRAININGS} AND {FREE} ORDER BY {_TURNS} LIMIT :most",
+                me=self._node_id,
                 now=now,
                 most=most,
             )
@@ -67,7 +67,7 @@ class Jobs:
                 for row in free
                 if tx.run(
                     "UPDATE fine_tuning_job SET lease_owner = :me, lease_until = :until"
-                    " WHERE id = :id AND lease_until <= :now",
+                    f" WHERE id = :id AND {FREE}",
                     id=row["id"],
                     me=self._node_id,
                     until=now + LEASE_MS,

@@ -202,7 +202,9 @@ class Billing:
         if node_id == self.node_id:
             raise InvalidRequest("a node does not recover its own holds", param="node_id")
         if node_id is not None:
-            return await self._recover(Dead(node_id, None), known=True)
+            recovered = await self._recover(Dead(node_id, None), known=True)
+            await self._nodes.leave(node_id)
+            return recovered
         return sum([await self._recover(dead) for dead in await self._nodes.dead()])
 
     async def flush(self) -> int:

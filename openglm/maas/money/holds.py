@@ -94,7 +94,8 @@ def take_hold(
         base=ask.base,
     )
     if not inserted:
-        raise _duplicate(ask)
+        _refuse_duplicate(tx, ask)
+        raise AssertionError("a hold that cannot be taken has one in its way")
     return Hold(ask.request_id, ask, amount, tariff, now)
 
 
@@ -368,19 +369,20 @@ def _write_usage(tx: Transaction, row: Row, receipt: Receipt, ending: Ending, no
 
 
 def _refuse_duplicate(tx: Transaction, ask: Ask) -> None:
-    if tx.one(
-        "SELECT 1 AS found FROM hold WHERE id = :id"
+    row = tx.one(
+        "SELECT state FROM hold WHERE id = :id"
         " OR (org_id = :org_id AND client_request_id = :client_request_id)",
         id=ask.request_id,
         org_id=ask.org_id,
         client_request_id=ask.client_request_id,
-    ):
-        raise _duplicate(ask)
-
-
-def _duplicate(ask: Ask) -> DuplicateRequest:
-    return DuplicateRequest(
-        f"a request with the id {ask.client_request_id or ask.request_id!r} is running or was answered",
+    )
+    if row is None:
+        return
+    running = row["state"] == "open"
+    raise DuplicateRequest(
+        f"a request with the id {ask.client_request_id or ask.request_id!r}"
+        f" {'is running' if running else 'was answered'}",
+        running=running,
         hint="send a new request_id",
     )
 

@@ -61,10 +61,11 @@ class Nodes:
             await asyncio.to_thread(self._renewing.join)
             self._renewing = None
 
-    async def leave(self) -> None:
-        """Give our lease back."""
+    async def leave(self, node_id: str | None = None) -> None:
+        """Give our lease back, or that of a node that is known to be dead."""
+        gone = node_id or self._own_id
         await self._database.write(
-            lambda tx: tx.run("DELETE FROM money_node WHERE id = :id", id=self._own_id), durable=True
+            lambda tx: tx.run("DELETE FROM money_node WHERE id = :id", id=gone), durable=True
         )
 
     async def dead(self) -> list[Dead]:

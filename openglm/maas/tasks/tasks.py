@@ -18,6 +18,7 @@ import msgspec
 from openglm.asgi.body import decoded
 from openglm.dialects.fields import parse_object
 from openglm.errors import (
+    Conflict,
     DuplicateRequest,
     InvalidRequest,
     NotFound,
@@ -232,24 +233,39 @@ class Tasks:
 
         caller = msgspec.json.decode(row["caller"], type=Caller)
 
-        def keep(transaction: Transaction, status: int, answer: bytes) -> None:
-            transaction.run(
-                "UPDATE async_task SET state = :state, status = :status, answer = :answer, body = :none,"
-                " ended_at = :now"
-                " WHERE id = :id AND state = 'PROCESSING'",
-                id=row["id"],
-                state="SUCCESS" if status < 400 else "FAIL",
-                status=status,
-                answer=answer,
-                none=b"",  # nobody needs the request any more, and it may be large
-                now=self._clock(),
+        def kept(transaction: Transaction, status: int, answer: bytes, *, paid: bool) -> bool:
+            return bool(
+                transaction.run(
+                    "UPDATE async_task SET state = :state, status = :status, answer = :answer,"
+                    " body = :none, ended_at = :now WHERE id = :id AND state = 'PROCESSING'"
+                    " AND (:paid = 1 OR lease_owner = :me)",
+                    id=row["id"],
+                    paid=int(paid),
+                    me=self._leases.node_id,
+                    state="SUCCESS" if status < 400 else "FAIL",
+                    status=status,
+                    answer=answer,
+                    none=b"",  # nobody needs the request any more, and it may be large
+                    now=self._clock(),
+                )
             )
+
+        def keep(transaction: Transaction, status: int, answer: bytes) -> None:
+            """With the bill: what finds no place is not paid for. A commit half known may have kept it."""
+            if kept(transaction, status, answer, paid=True):
+                return
+            there = transaction.one("SELECT answer FROM async_task WHERE id = :id", id=row["id"])
+            if there is None or there["answer"] != answer:
+                raise Conflict(f"the task {row['id']} has ended otherwise")
 
         answered = await self._try(caller, row, keep)
         if answered is None:
             return
         status, answer = answered
-        await asyncio.shield(self._database.write(lambda t: keep(t, status, answer), durable=True))
+        # Of a refusal that nobody paid for. Who has lost the lease has nothing to say any more.
+        await asyncio.shield(
+            self._database.write(lambda tx: kept(tx, status, answer, paid=False), durable=True)
+        )
 
     async def _try(self, caller: Caller, row: Row, keep: Keep) -> tuple[int, bytes] | None:
         """The answer or its refusal; None if the task waits for its caller's own limits."""
@@ -258,8 +274,12 @@ class Tasks:
                 return await self._run(caller, row["endpoint"], row["body"], row["id"], keep)
             except RateLimited as error:
                 # Its place is for others meanwhile, and waiting is no failure.
-                wait_ms = int(max(error.retry_after_s, LEAST_WAIT_S) * 1000)
-                await self._leases.put_off(row["id"], self._clock() + wait_ms)
+                await self._put_off(row, max(error.retry_after_s, LEAST_WAIT_S))
+                return None
+            except DuplicateRequest as error:
+                if not error.running:  # paid for, and the answer was not kept: asking again would bill twice
+                    return refusal(error, "zhipu")
+                await self._put_off(row, LEAST_WAIT_S)  # a try of before has not let go yet
                 return None
             except (Overloaded, UpstreamFailure) as error:
                 if attempt + 1 == TRIES:
@@ -269,6 +289,9 @@ class Tasks:
                 logger.info("task %s failed: %s", row["id"], error)
                 return refusal(error, "zhipu")
         raise AssertionError("the last try returns")
+
+    async def _put_off(self, row: Row, wait_s: float) -> None:
+        await self._leases.put_off(row["id"], self._clock() + int(wait_s * 1000))
 
     async def _keep(self) -> None:
         """Prolong the leases of what runs here; forget what is old."""

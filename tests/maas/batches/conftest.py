@@ -45,6 +45,10 @@ class Bench:
             **options,
         )
 
+    async def alive(self, *nodes: str) -> None:
+        insert = "INSERT INTO money_node (id, lease_until) VALUES (:id, 0)"
+        await self.database.write(lambda tx: tx.many(insert, [{"id": node} for node in nodes]))
+
     async def sleep(self, seconds: float) -> None:
         self.waited.append(seconds)
 

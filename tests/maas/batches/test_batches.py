@@ -71,7 +71,7 @@ def test_a_batch_goes_on_after_kills_and_each_row_runs_once(bench, seed: int) ->
         kills = 0
         while not (await bench.batches().get(bench.anne, batch.id)).ended:
             node = bench.batches(dying, node=f"node_{kills}", rows_at_once=4)
-            bench.now += 60_000  # the lease of the dead node runs out
+            bench.now += 60_000
             try:
                 await node.run_pending()
             except BaseExceptionGroup:
@@ -161,6 +161,7 @@ def test_two_nodes_never_work_on_one_batch(bench) -> None:
             return await bench.echo(*request)
 
         one, two = bench.batches(slow, node="node_1"), bench.batches(slow, node="node_2")
+        await bench.alive("node_1", "node_2")
         for _ in range(4):
             await bench.create(one, bench.lines(50))
         await asyncio.gather(one.run_pending(), two.run_pending())
@@ -168,6 +169,44 @@ def test_two_nodes_never_work_on_one_batch(bench) -> None:
         assert [batch.state for batch in page.batches] == ["completed"] * 4
         assert len(bench.ran) == 200
         assert set(bench.ran.values()) == {1}
+
+    asyncio.run(go())
+
+
+def test_a_row_that_somebody_still_runs_is_waited_for_however_long(bench) -> None:
+    async def go() -> None:
+        tries = 0
+
+        async def busy(*request):
+            nonlocal tries
+            tries += 1
+            if tries < 20:
+                raise DuplicateRequest("it runs", running=True)
+            return await bench.echo(*request)
+
+        batch = await bench.create(bench.batches(), bench.lines(1))
+        await bench.batches(busy).run_pending()
+        wire = (await bench.batches().get(bench.anne, batch.id)).wire()
+        assert wire["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+
+    asyncio.run(go())
+
+
+def test_an_answer_of_a_row_that_has_another_is_not_paid_for(bench) -> None:
+    async def go() -> None:
+        async def twice(caller, endpoint, body, request_id, keep):
+            for _ in range(2):  # the second time is that of a commit whose answer was lost
+                await bench.database.write(lambda tx: keep(tx, 200, b'{"first": 1}'))
+            with pytest.raises(Conflict):
+                await bench.database.write(lambda tx: keep(tx, 200, b'{"second": 1}'))
+            return 200, b'{"first": 1}'
+
+        batch = await bench.create(bench.batches(), bench.lines(1))
+        await bench.batches(twice).run_pending()
+        wire = (await bench.batches().get(bench.anne, batch.id)).wire()
+        assert [row["response"]["body"] for row in await bench.result(wire["output_file_id"])] == [
+            {"first": 1}
+        ]
 
     asyncio.run(go())
 

@@ -99,7 +99,7 @@ def test_a_model_is_trained_through_a_kill_of_the_platform_and_answers_as_it_lea
 
     with up(platform.settings.data, tiny) as (process, url):
         ann, bob = client(url, ann_key), client(url, bob_key)
-        # The lease of the killed platform runs out after half a minute.
+        # The lease of the killed platform ends some seconds after its last beat.
         done = until(lambda: (found := ann.fine_tuning.jobs.retrieve(job.id)).finished_at and found, 200)
         assert done.status == "succeeded", done.error
         name = done.fine_tuned_model

@@ -92,6 +92,9 @@ def test_leases_of_one_tenant_stop_at_its_share_of_a_node(database: Database):
         )
         rows = [{"id": f"doc_{at:02}", "org": "org_b" if at > 5 else "org_a"} for at in range(8)]
         await database.write(lambda tx: tx.many(insert, rows))
+        nodes = [{"id": "one"}, {"id": "two"}]
+        alive = "INSERT INTO money_node (id, lease_until) VALUES (:id, 0)"
+        await database.write(lambda tx: tx.many(alive, nodes))
         now = 1_000_000
 
         def leases(node: str) -> Leases:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from openglm.errors import (
+    Conflict,
     DuplicateRequest,
     Forbidden,
     InvalidRequest,
@@ -43,6 +44,13 @@ class Bench:
         return Tasks(
             self.database, run or self.answer, node_id=node, clock=lambda: self.now, sleep=self.sleep
         )
+
+    async def alive(self, node: str) -> None:
+        insert = "INSERT INTO money_node (id, lease_until) VALUES (:id, 0)"
+        await self.database.write(lambda tx: tx.run(insert, id=node))
+
+    async def dead(self, node: str) -> None:
+        await self.database.write(lambda tx: tx.run("DELETE FROM money_node WHERE id = :id", id=node))
 
     async def answer(
         self, caller: Caller, endpoint: str, body: bytes, request_id: str, keep
@@ -272,14 +280,60 @@ def test_a_task_that_a_dead_server_left_behind_runs_under_the_same_id(bench: Ben
             raise Killed
 
         task = await bench.tasks().submit(ANNE, asked())
+        await bench.alive("node_1")
         with pytest.raises(Killed):
             await bench.tasks(dying).run_pending()
         other = bench.tasks(node="node_2")
+        bench.now += 86_400_000  # a clock that is wrong takes nothing from whoever lives
         await other.run_pending()
-        assert not bench.ran  # the lease of the dead node still stands
-        bench.now += 60_000
+        assert not bench.ran
+        bench.now -= 2 * 86_400_000  # and keeps nothing from whoever comes after the dead
+        await bench.dead("node_1")
         await other.run_pending()
         assert [request_id for request_id, _ in bench.ran] == tried == [task.id]
+
+    asyncio.run(go())
+
+
+def test_a_task_that_somebody_still_runs_is_put_off_and_not_refused(bench: Bench) -> None:
+    async def go() -> None:
+        async def busy(*request):
+            raise DuplicateRequest("it runs", running=True)
+
+        async def paid(*request):
+            raise DuplicateRequest("it was answered")
+
+        task = await bench.tasks().submit(ANNE, asked())
+        await bench.tasks(busy).run_pending()
+        assert (await bench.tasks().get(ANNE, task.id)).state == "PROCESSING"
+        bench.now += 2_000
+        await bench.tasks(paid).run_pending()
+        assert (await bench.tasks().get(ANNE, task.id)).state == "FAIL"
+
+    asyncio.run(go())
+
+
+def test_an_answer_that_finds_no_place_is_not_paid_for_and_a_refusal_takes_none_from_another(
+    bench: Bench,
+) -> None:
+    async def go() -> None:
+        async def slow(caller, endpoint, body, request_id, keep):
+            await bench.dead("node_1")  # or so it seems to the others
+            await bench.tasks(quick, node="node_2").run_pending()
+            with pytest.raises(Conflict):
+                await bench.database.write(lambda tx: keep(tx, 200, b'{"late": 1}'))
+            await bench.database.write(lambda tx: keep(tx, 200, b'{"quick": 1}'))  # as after a lost commit
+            raise InvalidRequest("too late")
+
+        async def quick(caller, endpoint, body, request_id, keep):
+            await bench.database.write(lambda tx: keep(tx, 200, b'{"quick": 1}'))
+            return 200, b'{"quick": 1}'
+
+        task = await bench.tasks().submit(ANNE, asked())
+        await bench.alive("node_1")
+        await bench.tasks(slow).run_pending()
+        done = await bench.tasks().get(ANNE, task.id)
+        assert (done.state, done.answer) == ("SUCCESS", b'{"quick": 1}')
 
     asyncio.run(go())
 

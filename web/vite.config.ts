@@ -2,11 +2,11 @@ import { readFileSync } from "node:fs";
 import { defineConfig, type Plugin } from "vite";
 
 /**
- * Emits src/first-paint.js as a classic script in <head>: it sets theme and language before anything is drawn.
- * A module would run too late (a white flash in the dark), an inline script is forbidden by our CSP.
+ * Emits src/app/first-paint.js as a classic script in the page's <head>: it sets theme and language before anything
+ * is drawn. A module would run too late (a white flash in the dark), an inline script is forbidden by our CSP.
  */
 function firstPaint(): Plugin {
-  const source = readFileSync(new URL("src/first-paint.js", import.meta.url), "utf8");
+  const source = readFileSync(new URL("src/app/first-paint.js", import.meta.url), "utf8");
   return {
     name: "first-paint",
     apply: "build",
@@ -21,9 +21,32 @@ function firstPaint(): Plugin {
   };
 }
 
+/** KaTeX's style sheet names each font three times; every browser that runs this page reads the smallest. */
+function smallestFonts(): Plugin {
+  return {
+    name: "smallest-fonts",
+    enforce: "pre",
+    transform(code, id) {
+      if (!id.includes("katex") || !id.split("?")[0]?.endsWith(".css")) return undefined;
+      return code.replace(/,\s*url\([^)]*\.(?:woff|ttf)\)\s*format\([^)]*\)/g, "");
+    },
+  };
+}
+
+/** Mermaid's third layout, ELK, is a megabyte and a half under a licence that we do not ship. Diagrams that ask for it fail. */
+function withoutElk(): Plugin {
+  const stub = "\0without-elk";
+  return {
+    name: "without-elk",
+    enforce: "pre",
+    resolveId: (id) => (id.startsWith("elkjs") ? stub : undefined),
+    load: (id) => (id === stub ? 'export default class { constructor() { throw new Error("the ELK layout is not here"); } }' : undefined),
+  };
+}
+
 export default defineConfig({
   base: "./",
-  plugins: [firstPaint()],
+  plugins: [firstPaint(), smallestFonts(), withoutElk()],
   build: {
     outDir: "../openglm/static",
     emptyOutDir: true,
@@ -31,7 +54,11 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0, // a data: URL would need a hole in the CSP
     reportCompressedSize: true,
+    chunkSizeWarningLimit: 1500, // kB; Mermaid's parts are large, and fetched by those alone who see a diagram
     license: { fileName: "licences.md" }, // the notices that MIT and BSD ask for
+    rolldownOptions: { input: ["index.html", "frame.html"] },
   },
-  server: { proxy: { "/v1": process.env["OPENGLM_SERVER"] ?? "http://127.0.0.1:8000" } },
+  server: {
+    proxy: Object.fromEntries(["/v1", "/api"].map((path) => [path, process.env["OPENGLM_SERVER"] ?? "http://127.0.0.1:8000"])),
+  },
 });

@@ -1,11 +1,8 @@
 import { render } from "preact-render-to-string";
 import { expect, test } from "vitest";
-import { highlight } from "../src/languages";
-import { safeHref } from "../src/markdown";
-import { prefer } from "../src/preferences";
-import { Markdown } from "../src/ui/Markdown";
-
-prefer({ language: "en" }); // there is no navigator to ask here
+import { highlight } from "../src/chat/markdown/languages";
+import { safeHref } from "../src/chat/markdown/blocks";
+import { Markdown } from "../src/chat/markdown/Markdown";
 
 const html = (text: string) => render(<Markdown text={text} />).replace(/^<div class="markdown">|<\/div>$/g, "");
 

@@ -1,8 +1,14 @@
 import { expect, test } from "vitest";
-import { EventParser, readEvents } from "../src/sse";
+import { EventParser, readEvents, type ServerEvent } from "../src/chat/sse";
 
 const STREAM = ': keep-alive\n\ndata: {"a":"天空"}\r\n\r\nid: 7\ndata: one\ndata:two\n\ndata\n\nevent: x\ndata: 🙂\r\rdata: [DONE]\n\n';
-const EVENTS = ['{"a":"天空"}', "one\ntwo", "", "🙂", "[DONE]"];
+const EVENTS = [
+  { event: "message", id: null, data: '{"a":"天空"}' },
+  { event: "message", id: "7", data: "one\ntwo" },
+  { event: "message", id: "7", data: "" },
+  { event: "x", id: "7", data: "🙂" },
+  { event: "message", id: "7", data: "[DONE]" },
+];
 
 function body(bytes: Uint8Array, cuts: number[]): ReadableStream<Uint8Array> {
   return new ReadableStream({
@@ -17,8 +23,8 @@ function body(bytes: Uint8Array, cuts: number[]): ReadableStream<Uint8Array> {
   });
 }
 
-async function collect(events: AsyncIterable<string>): Promise<string[]> {
-  const all: string[] = [];
+async function collect(events: AsyncIterable<ServerEvent>): Promise<ServerEvent[]> {
+  const all: ServerEvent[] = [];
   for await (const event of events) all.push(event);
   return all;
 }
@@ -34,11 +40,11 @@ test("events are the same at every chunking of the bytes", async () => {
 
 test("an event that was never closed is not handed out", () => {
   const parser = new EventParser();
-  expect(parser.push("data: whole\n\ndata: half")).toEqual(["whole"]);
+  expect(parser.push("data: whole\n\ndata: half").map(({ data }) => data)).toEqual(["whole"]);
 });
 
 test("a byte order mark at the start is not part of the first field", () => {
-  expect(new EventParser().push("\uFEFFdata: x\n\n")).toEqual(["x"]);
+  expect(new EventParser().push("\uFEFFdata: x\n\n").map(({ data }) => data)).toEqual(["x"]);
 });
 
 test("leaving the loop early frees the body", async () => {

@@ -1,9 +1,12 @@
 import { expect, test } from "vitest";
-import { asked, type Conversation, newConversation } from "../src/conversation";
-import { ConversationStore, MemoryShelf } from "../src/store";
+import { MemoryShelf } from "../src/app/shelf";
+import { FORMAT, type Kept, newConversation } from "../src/chat/browser/kept";
+import { ConversationStore } from "../src/chat/browser/store";
+import { newId, newMessage } from "../src/chat/model";
 
-function conversation(text: string, updated: number): Conversation {
-  return { ...asked(newConversation(updated), text, "m", updated), updated };
+function conversation(text: string, updated: number): Kept {
+  const asked = newMessage({ role: "user", parent_id: null, text });
+  return { format: FORMAT, conversation: newConversation(newId("conv_"), updated), messages: [asked], leaf: asked.id };
 }
 
 /** A browser's storage: throws when it would hold more than `quota` characters. */
@@ -29,20 +32,20 @@ test("what is saved comes back, last touched first", () => {
   expect(store.save(newer)).toEqual({ kept: true, dropped: [] });
   store.save(older);
   expect(new ConversationStore(shelf).all()).toEqual([newer, older]);
-  store.remove(newer.id);
+  store.remove(newer.conversation.id);
   expect(store.all()).toEqual([older]);
 });
 
 test("over the budget the oldest go, never the one that is saved", () => {
-  const store = new ConversationStore(new MemoryShelf(), 3000);
+  const store = new ConversationStore(new MemoryShelf(), 4000);
   const all = [1, 2, 3, 4].map((age) => conversation("x".repeat(500), age));
   const dropped = all.flatMap((each) => store.save(each).dropped);
-  expect(dropped).toEqual([all[0]!.id]);
-  expect(store.all().map((each) => each.updated)).toEqual([4, 3, 2]);
+  expect(dropped).toEqual([all[0]!.conversation.id]);
+  expect(store.all().map((each) => each.conversation.updated_at)).toEqual([4, 3, 2]);
 });
 
 test("when the browser's quota is smaller than our budget, room is made there too", () => {
-  const store = new ConversationStore(new SmallShelf(2000));
+  const store = new ConversationStore(new SmallShelf(2600));
   store.save(conversation("x".repeat(500), 1));
   const second = conversation("y".repeat(1000), 2);
   expect(store.save(second).dropped).toHaveLength(1);
@@ -56,7 +59,7 @@ test("a conversation that fits nowhere is reported, and nothing throws", () => {
 
 test("what this version cannot read is left alone", () => {
   const shelf = new MemoryShelf();
-  shelf.setItem("openglm.1.conversation.later", '{"format":2}');
+  shelf.setItem("openglm.1.conversation.later", '{"format":3}');
   shelf.setItem("another.app", "{}");
   expect(new ConversationStore(shelf).all()).toEqual([]);
   expect(shelf.length).toBe(2);

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
-import { copyText } from "../clipboard";
-import { t } from "../preferences";
-import { notify } from "../notice";
+import { copyText } from "./clipboard";
+import { t } from "../app/words";
+import { notify } from "./notice";
 import { Icon } from "./Icon";
 
 const SHOWN_MS = 1600;

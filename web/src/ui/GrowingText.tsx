@@ -9,10 +9,12 @@ interface Props {
   onInput: (text: string) => void;
   onSubmit: () => void;
   onEscape?: () => void;
+  /** Asked first about every key; true: it was meant for something else. */
+  onKey?: (event: KeyboardEvent) => boolean;
 }
 
 /** A text area as high as its text (up to the style sheet's max-height). Enter submits, Shift + Enter does not. */
-export function GrowingText({ value, label, placeholder, id, autoFocus, onInput, onSubmit, onEscape }: Props) {
+export function GrowingText({ value, label, placeholder, id, autoFocus, onInput, onSubmit, onEscape, onKey }: Props) {
   const area = useRef<HTMLTextAreaElement>(null);
   useLayoutEffect(() => {
     const box = area.current;
@@ -28,7 +30,10 @@ export function GrowingText({ value, label, placeholder, id, autoFocus, onInput,
   const onKeyDown = (event: KeyboardEvent) => {
     // keyCode 229: Safari ends the composition before its Enter arrives, so isComposing is already false there
     if (event.isComposing || event.keyCode === 229) return;
-    if (event.key === "Enter" && !event.shiftKey) {
+    if (onKey?.(event)) {
+      event.preventDefault();
+      event.stopPropagation();
+    } else if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       onSubmit();
     } else if (event.key === "Escape" && onEscape) {

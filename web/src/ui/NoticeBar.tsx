@@ -1,5 +1,5 @@
-import { dismissNotice, notice } from "../notice";
-import { t } from "../preferences";
+import { dismissNotice, notice } from "./notice";
+import { t } from "../app/words";
 import { Icon } from "./Icon";
 
 export function NoticeBar() {

@@ -1,0 +1,1 @@
+export{n as createCynefinServices}from"./chunk-VPELOWWC-BcHS3JJZ.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

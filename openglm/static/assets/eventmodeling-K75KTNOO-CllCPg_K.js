@@ -1,0 +1,1 @@
+export{n as createEventModelingServices}from"./chunk-TPMEZKFX-BCdevXsF.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

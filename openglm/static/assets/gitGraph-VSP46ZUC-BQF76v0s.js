@@ -1,0 +1,1 @@
+export{n as createGitGraphServices}from"./chunk-VZTHESGH-BXvs__Wg.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

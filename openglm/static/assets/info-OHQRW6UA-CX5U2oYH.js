@@ -1,0 +1,1 @@
+export{n as createInfoServices}from"./chunk-3M4EKCLJ-CZCHjIMV.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

@@ -1,0 +1,1 @@
+import{c as e}from"./katex-BFl4bYAN.js";function t(t,n,r){try{return e.render(t,n,{displayMode:r,throwOnError:!0,strict:`ignore`,maxSize:20,maxExpand:200}),!0}catch{return!1}}export{t as typeset};

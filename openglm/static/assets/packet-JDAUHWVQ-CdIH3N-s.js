@@ -1,0 +1,1 @@
+export{n as createPacketServices}from"./chunk-OD3NTWWA-CAVyH1Ca.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

@@ -1,0 +1,1 @@
+export{n as createPieServices}from"./chunk-QNH66VMT-ByH5tEVf.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

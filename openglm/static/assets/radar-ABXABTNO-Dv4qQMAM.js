@@ -1,0 +1,1 @@
+export{n as createRadarServices}from"./chunk-VTWWFHGB-BYcesc7m.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

@@ -1,0 +1,1 @@
+export{n as createRailroadServices}from"./chunk-ZO67DCNQ-EFYGvQ3O.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

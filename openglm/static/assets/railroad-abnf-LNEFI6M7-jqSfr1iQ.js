@@ -1,0 +1,1 @@
+export{n as createRailroadAbnfServices}from"./chunk-YK26KJH5-DAC0RUcW.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

@@ -1,0 +1,1 @@
+export{n as createRailroadEbnfServices}from"./chunk-F6S3BTY2-C2qAf54c.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

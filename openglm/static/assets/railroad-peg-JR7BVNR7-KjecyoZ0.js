@@ -1,0 +1,1 @@
+export{n as createRailroadPegServices}from"./chunk-BP2KR52E-e4oUcnOc.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

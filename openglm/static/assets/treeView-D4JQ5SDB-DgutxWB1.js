@@ -1,0 +1,1 @@
+export{n as createTreeViewServices}from"./chunk-KPI5JJXK-qcA7W3O4.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

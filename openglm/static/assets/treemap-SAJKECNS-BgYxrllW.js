@@ -1,0 +1,1 @@
+export{n as createTreemapServices}from"./chunk-4S7OKTRW-BYLWFTeI.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

@@ -1,0 +1,1 @@
+export{n as createWardleyServices}from"./chunk-53FOQ5SW-CpLZLKqk.js";import"./chunk-NGNAAXSQ-DI_UYJZ4.js";

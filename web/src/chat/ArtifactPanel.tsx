@@ -1,0 +1,3 @@
+export default function ArtifactPanel() {
+  return null;
+}

@@ -1,0 +1,5 @@
+export const BOX = "message";
+
+export function focusComposer(): void {
+  document.getElementById(BOX)?.focus();
+}

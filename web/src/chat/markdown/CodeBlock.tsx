@@ -1,0 +1,57 @@
+import type { ComponentChildren } from "preact";
+import { CopyButton } from "../../ui/CopyButton";
+import { IconButton } from "../../ui/Button";
+import { artifactKind, openArtifact } from "../artifacts";
+import { t } from "../words";
+import { Diagram } from "./Diagram";
+import { type CodeNode, highlighted } from "./highlight";
+
+const LONG = 60_000; // characters; longer code is laid out piece by piece, as it comes near
+const PIECE = 8_000;
+
+export function CodeBlock({ code, language }: { code: string; language: string }) {
+  const name = language.toLowerCase();
+  const tree = name && code.length <= LONG ? highlighted(code, name) : null;
+  const kind = artifactKind(name, code);
+  return (
+    <figure class="code">
+      <figcaption>
+        <span>{language}</span>
+        <span class="grow" />
+        {kind && <IconButton icon="play" label={t.value.runCode} onClick={() => openArtifact(kind, code)} />}
+        <CopyButton text={code} label={t.value.copyCode} />
+      </figcaption>
+      {kind === "mermaid" && <Diagram source={code} />}
+      <pre tabIndex={0} class={kind === "mermaid" ? "under-diagram" : undefined}>
+        <code>{tree ? spans(tree) : code.length > LONG ? pieces(code) : code}</code>
+      </pre>
+    </figure>
+  );
+}
+
+function pieces(code: string): ComponentChildren {
+  const parts: string[] = [];
+  for (let from = 0; from < code.length; ) {
+    const line = code.indexOf("\n", from + PIECE);
+    const end = line < 0 || line - from > 4 * PIECE ? Math.min(code.length, from + PIECE) : line + 1;
+    parts.push(code.slice(from, end));
+    from = end;
+  }
+  return parts.map((part, at) => (
+    <span key={at} class="code-piece">
+      {part}
+    </span>
+  ));
+}
+
+function spans(node: CodeNode): ComponentChildren {
+  return node.children.map((child) =>
+    typeof child === "string" ? child : <span class={scopeClass(child.scope)}>{spans(child)}</span>,
+  );
+}
+
+/** highlight.js scopes are words with dots ("title.function"); the first word decides the colour. */
+function scopeClass(scope: string | null): string | undefined {
+  const word = scope?.split(/[.:]/, 1)[0];
+  return word ? `hl-${word}` : undefined;
+}

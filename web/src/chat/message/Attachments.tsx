@@ -1,0 +1,58 @@
+import { hrefOf } from "../../app/router";
+import { formatBytes } from "../../ui/format";
+import { Icon } from "../../ui/Icon";
+import type { AttachmentPart, ImagePart, Part } from "../model";
+import { at } from "../server/backend";
+
+export const contentOf = (file: string): string => hrefOf(at(`attachments/${encodeURIComponent(file)}/content`));
+
+/** Files that go with a message: pictures as pictures, the others by name. */
+export function Attachments({ parts }: { parts: readonly Part[] }) {
+  const files = parts.filter((part) => part.type === "attachment");
+  if (files.length === 0) return null;
+  return (
+    <ul class="attachments">
+      {files.map((file) => (
+        <li key={file.file_id}>{file.media_type.startsWith("image/") ? <Picture file={file} /> : <Named file={file} />}</li>
+      ))}
+    </ul>
+  );
+}
+
+function Picture({ file }: { file: AttachmentPart }) {
+  return (
+    <a href={contentOf(file.file_id)} target="_blank" rel="noopener">
+      <img class="attached-image" src={contentOf(file.file_id)} alt={file.name} loading="lazy" />
+    </a>
+  );
+}
+
+function Named({ file }: { file: AttachmentPart }) {
+  return (
+    <a class="file-chip" href={contentOf(file.file_id)} target="_blank" rel="noopener">
+      <Icon name="file" />
+      <span>
+        <strong>{file.name}</strong>
+        <small>{formatBytes(file.bytes)}</small>
+      </span>
+    </a>
+  );
+}
+
+/** Pictures that a model made. */
+export function Images({ parts }: { parts: readonly Part[] }) {
+  const images = parts.filter((part): part is ImagePart => part.type === "image");
+  if (images.length === 0) return null;
+  return (
+    <div class="images">
+      {images.map(({ file_id, url, alt }, index) => {
+        const address = file_id ? contentOf(file_id) : (url ?? "");
+        return (
+          <a key={index} href={address} target="_blank" rel="noopener">
+            <img src={address} alt={alt ?? ""} loading="lazy" />
+          </a>
+        );
+      })}
+    </div>
+  );
+}

@@ -1,0 +1,15 @@
+import { computed } from "@preact/signals";
+import { type Artifact, artifact, artifactsIn } from "./artifacts";
+import { cell, path } from "./thread";
+
+/** The versions of what is open: same kind, oldest first. What is being written grows in place. */
+export const versions = computed<Artifact[]>(() => {
+  const shown = artifact.value;
+  if (shown === null) return [];
+  const all = path.value
+    .map((id) => cell(id)?.value)
+    .filter((message) => message?.role === "assistant")
+    .flatMap((message) => artifactsIn(message!.text))
+    .filter(({ kind }) => kind === shown.kind);
+  return all.some(({ code }) => code === shown.code) ? all : [...all, shown];
+});

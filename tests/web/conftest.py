@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from openglm.asgi import Running
 from openglm.engine import EngineOptions, load_engine
@@ -60,12 +61,15 @@ def url(service: Service) -> Iterator[str]:
 
 
 @pytest.fixture
-def open_page(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
-    """Opens the page as a new visitor. A script error, a CSP breach or a foreign request fails the test."""
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a server's page as a new visitor. A script error, a CSP breach or a foreign request fails the test."""
     contexts = []
     complaints: list[str] = []
 
-    def open_it(**visitor: object) -> Page:
+    def visit(url: str, path: str = "", **visitor: object) -> Page:
+        def foreign(asked: Request) -> bool:
+            return not asked.url.startswith((url, f"blob:{url}"))
+
         context = browser.new_context(**{"locale": "en-US", "color_scheme": "light", **visitor})
         contexts.append(context)
         page = context.new_page()
@@ -73,14 +77,20 @@ def open_page(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
         page.on(
             "console", lambda said: complaints.append(said.text) if "Content Security" in said.text else 0
         )
-        page.on("request", lambda asked: None if asked.url.startswith(url) else complaints.append(asked.url))
-        page.goto(url)
+        page.on("request", lambda asked: complaints.append(asked.url) if foreign(asked) else None)
+        page.goto(f"{url}/{path}")
         return page
 
-    yield open_it
+    yield visit
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def open_page(visit: Callable[..., Page], url: str) -> Callable[..., Page]:
+    """The page of the server with one model."""
+    return partial(visit, url)
 
 
 def chunk(delta: dict, finish: str | None = None) -> str:

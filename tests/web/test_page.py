@@ -219,6 +219,7 @@ def test_a_refusal_is_explained_and_nothing_is_lost(open_page: Callable[..., Pag
     expect(alert).to_contain_text("2048")
     page.reload()
     expect(alert).to_contain_text("The server refused the request (400)")
+    page.get_by_role("button", name="Show all").click()  # a question of 15,000 characters is folded
     expect(page.locator(".bubble")).to_have_text(question.strip())
     button(page, "Edit").click()
     page.get_by_role("textbox", name="You are editing").fill("Hi")

@@ -52,7 +52,6 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     """The platform over HTTP; serve it with `openglm.asgi.run`. `page` adds the web page at /."""
 
     from openglm.maas.console import app as console  # FastAPI takes its time to import
-    from openglm.maas.console import setup
 
     def wrap(word: str, handler: RequestHandler) -> RequestHandler:
         return wrapped(platform, BY_WORD[word], handler)
@@ -88,7 +87,6 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     ):
         routes += room.routes(platform, wrap)
     routes += later.routes(platform)
-    routes += setup.routes(platform)
     routes.append(WebSocketRoute("/{path:path}", _no_socket))
     routes.append(Mount(console.PATH, console.create_console(platform)))
     if page:

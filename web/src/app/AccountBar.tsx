@@ -21,7 +21,7 @@ export function AccountBar() {
           <Avatar name={user.value.name} />
           <span class="who">
             <strong>{user.value.name}</strong>
-            <small>{organisation.value?.name ?? user.value.email}</small>
+            <small>{belonging()}</small>
           </span>
         </Menu>
       ) : (
@@ -50,6 +50,12 @@ export function AccountBar() {
       />
     </div>
   );
+}
+
+/** The organisation, unless it is one's own and bears one's name. */
+function belonging(): string | undefined {
+  const org = organisation.value?.name;
+  return org === undefined || org === user.value?.name ? user.value?.email : org;
 }
 
 export function Avatar({ name, picture }: { name: string; picture?: string | null }) {

@@ -1,7 +1,7 @@
 """The built web app: its files, its places, and the headers that keep it safe and its hashed assets cached.
 
-A place is an address that the app shows and no file stands for (/chat/conv_1, /console/keys): it gets the same
-page, told where its root is, so that a reload, a link and a proxy's path prefix all work.
+A place is an address that the app shows and no file stands for (/chat/conv_1, /console/keys): it gets the
+same page, told where its root is, so that a reload, a link and a proxy's path prefix all work.
 """
 
 from __future__ import annotations
@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent.parent / "static"
 PLACES = frozenset(  # first parts of addresses; web/src/app/routes.ts has the pages
-    "chat console setup share sign-in sign-up projects assistants prompts memory search archive".split()
+    {
+        "archive",
+        "assistants",
+        "chat",
+        "console",
+        "memory",
+        "projects",
+        "prompts",
+        "search",
+        "setup",
+        "share",
+        "sign-in",
+        "sign-up",
+    }
 )
 # Model output is shown on this page: no script, image or connection but our own.
 _POLICY = (
@@ -25,7 +38,7 @@ _POLICY = (
     "connect-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'self'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-# What a model wrote runs in here: with scripts, without an origin, a network, cookies, or a way out of its frame.
+# What a model wrote runs in here: with scripts; without an origin, a network, or a way out of its frame.
 _FRAME_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src data: blob:; media-src data: blob:; font-src 'self' data:; "

@@ -1,4 +1,4 @@
-"""The page's addresses and headers: a place is the page, told where its root is; frames have their own policy."""
+"""The page's addresses and headers: a place is the page, told its root; frames have a policy of their own."""
 
 from __future__ import annotations
 

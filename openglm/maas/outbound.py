@@ -42,6 +42,9 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _EMBEDS = tuple(  # prefixes that carry other addresses, or that no public host has
     ipaddress.ip_network(text) for text in ("64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96", "5f00::/16")
 )
+_RESERVED = tuple(  # where Python's table says nothing, or calls them private: no host is there
+    ipaddress.ip_network(text) for text in ("0.0.0.0/8", "192.88.99.0/24", "240.0.0.0/4", "3fff::/20")
+)
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.I)
 
 
@@ -80,10 +83,11 @@ def is_allowed(address: Address, *, allow_private: bool = False) -> bool:
             return False
         if any(address in network for network in _EMBEDS) and not address.is_loopback:
             return False
-    if address in _METADATA or address.is_link_local or address.is_multicast or address.is_unspecified:
+    closed = address in _METADATA or any(address in network for network in _RESERVED)
+    if closed or address.is_link_local or address.is_multicast or address.is_unspecified:
         return False
     if allow_private and (address.is_private or address.is_loopback):
-        return not (isinstance(address, ipaddress.IPv4Address) and int(address) in (0, 0xFFFFFFFF))
+        return True
     return address.is_global and not address.is_reserved
 
 

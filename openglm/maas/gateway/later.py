@@ -26,6 +26,7 @@ ZHIPU_PATHS = (
     "/api/paas/v4/assistant",
     "/api/paas/v4/assistant/{rest:path}",
     "/api/paas/v4/videos/{rest:path}",
+    "/api/paas/v4/async/videos/{rest:path}",
     "/api/paas/v4/realtime",
     "/api/agent/managed/v1/{rest:path}",
 )

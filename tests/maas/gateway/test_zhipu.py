@@ -131,7 +131,7 @@ def test_tokens_are_counted_and_embeddings_billed(house: House, wait_until):
 
 
 def test_what_is_not_offered_says_so_with_its_code(house: House):
-    for path in ("videos/generations", "audio/speech"):
+    for path in ("videos/generations", "async/videos/generations", "audio/speech"):
         answer = house.post(f"/api/paas/v4/{path}", {"model": "glm"})
         assert answer.json()["error"]["code"] == "1222", path
     assert house.post("/v1/images/edits", {}).json()["error"]["code"] == "not_offered"

@@ -193,6 +193,16 @@ class Usage:
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_uncached + other.input_uncached,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.output_text + other.output_text,
+            self.output_reasoning + other.output_reasoning,
+            self.images + other.images,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:

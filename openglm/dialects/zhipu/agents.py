@@ -18,7 +18,7 @@ from openglm.dialects.fields import Fields, parse_object
 from openglm.dialects.openai.frames import DONE, KEEP_ALIVE, encode_usage
 from openglm.dialects.openai.turns import read_messages
 from openglm.dialects.zhipu.chat import REASONS, Hits
-from openglm.dialects.zhipu.decode import read_request_id, read_user_id
+from openglm.dialects.zhipu.decode import check_user_id, read_request_id
 from openglm.dialects.zhipu.errors import encode_error, encode_failure
 from openglm.dialects.zhipu.images import with_whole_urls
 from openglm.dialects.zhipu.shapes import new_id
@@ -52,13 +52,13 @@ class AgentCall:
     model: str | None = None
     later: bool = False
     request_id: str | None = None
-    user_id: str | None = None
 
 
 def decode_agent(body: bytes) -> AgentCall:
     """The body of POST agents. Content may be a text, one part, or a list of parts."""
     fields = parse_object(body)
     variables = fields.object("custom_variables")
+    check_user_id(fields)
     return AgentCall(
         _agent_id(fields),
         _messages(fields),
@@ -68,7 +68,6 @@ def decode_agent(body: bytes) -> AgentCall:
         fields.text("model") or None,
         bool(fields.flag("async")),
         read_request_id(fields),
-        read_user_id(fields),
     )
 
 

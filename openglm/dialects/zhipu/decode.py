@@ -8,7 +8,6 @@ which the SDK always sends, are absent fields. Videos, files and sounds are refu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,10 +31,8 @@ class ZhipuRequest:
 
     chat: ChatRequest
     request_id: str | None = None  # the caller's own; answers repeat it, and no two may be in flight
-    user_id: str | None = None  # the caller's end user
     tool_stream: bool = False  # False: a call comes whole, in one chunk
     tools: PlatformTools = field(default_factory=PlatformTools)
-    sensitive_word_check: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +41,12 @@ class TokenizerCall:
 
     chat: ChatRequest
     request_id: str | None = None
-    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingCall:
     embedding: EmbeddingRequest
     request_id: str | None = None
-    user_id: str | None = None
 
 
 def decode_chat(body: bytes, defaults: SamplingParams = PLAIN, *, coding: bool = False) -> ZhipuRequest:
@@ -82,14 +77,13 @@ def decode_chat(body: bytes, defaults: SamplingParams = PLAIN, *, coding: bool =
         stream=stream,
         include_usage=stream,
     )
-    check = fields.object("sensitive_word_check")
+    fields.object("sensitive_word_check")  # checked alone: what is judged is the operator's to say
+    check_user_id(fields)
     return ZhipuRequest(
         with_one_rule(chat),
         request_id=read_request_id(fields),
-        user_id=read_user_id(fields),
         tool_stream=bool(fields.flag("tool_stream")),
         tools=platform,
-        sensitive_word_check=dict(check.data) if check else {},
     )
 
 
@@ -99,16 +93,16 @@ def decode_tokenizer(body: bytes) -> TokenizerCall:
     model = fields.needed_text("model")
     messages = with_whole_urls(read_messages(fields))
     functions, _ = read_tools(fields)
-    return TokenizerCall(
-        ChatRequest(model, messages, functions), read_request_id(fields), read_user_id(fields)
-    )
+    check_user_id(fields)
+    return TokenizerCall(ChatRequest(model, messages, functions), read_request_id(fields))
 
 
 def decode_embedding(body: bytes) -> EmbeddingCall:
     """The body of POST embeddings."""
     fields = parse_object(body)
     fields.needed_text("model")
-    return EmbeddingCall(decode_openai_embedding(body), read_request_id(fields), read_user_id(fields))
+    check_user_id(fields)
+    return EmbeddingCall(decode_openai_embedding(body), read_request_id(fields))
 
 
 def _conversation(fields: Fields) -> tuple[Message, ...]:
@@ -153,8 +147,8 @@ def read_request_id(fields: Fields) -> str | None:
     return request_id or None
 
 
-def read_user_id(fields: Fields) -> str | None:
+def check_user_id(fields: Fields) -> None:
+    """The caller's end user, whom nobody here needs to know."""
     user_id = fields.text("user_id")
     if user_id and not MIN_USER_ID <= len(user_id) <= MAX_USER_ID:
         raise fields.wrong("user_id", f"a string of {MIN_USER_ID} to {MAX_USER_ID} characters")
-    return user_id or None

@@ -12,7 +12,7 @@ from typing import Any
 
 from openglm.dialects.fields import parse_object
 from openglm.dialects.openai.images import Shown, Wanted, image_entries, read_image, read_wanted
-from openglm.dialects.zhipu.decode import read_request_id, read_user_id
+from openglm.dialects.zhipu.decode import check_user_id, read_request_id
 from openglm.dialects.zhipu.shapes import new_id
 from openglm.messages import ImageRequest
 
@@ -22,7 +22,6 @@ class ImageCall:
     image: ImageRequest
     wanted: Wanted = "url"
     request_id: str | None = None
-    user_id: str | None = None
 
 
 def decode_image(body: bytes) -> ImageCall:
@@ -31,7 +30,8 @@ def decode_image(body: bytes) -> ImageCall:
     image = read_image(fields)
     if (marked := fields.flag("watermark_enabled")) is not None:
         image = replace(image, options={**image.options, "watermark_enabled": marked})
-    return ImageCall(image, read_wanted(fields) or "url", read_request_id(fields), read_user_id(fields))
+    check_user_id(fields)
+    return ImageCall(image, read_wanted(fields) or "url", read_request_id(fields))
 
 
 def encode_images(

@@ -187,7 +187,7 @@ class Loop:
                     await self._platform.billing.void(hold)
         finally:
             if self._slot:
-                self._slot.leave(_sum(self._before, self._exchange.usage).total_tokens)
+                self._slot.leave((self._before + self._exchange.usage).total_tokens)
             await self._box.close()
 
     def _next(self) -> int:
@@ -195,7 +195,7 @@ class Loop:
         return self._index - 1
 
     def _summed(self, event: Event) -> Event:
-        return UsageUpdate(_sum(self._before, event.usage)) if isinstance(event, UsageUpdate) else event
+        return UsageUpdate(self._before + event.usage) if isinstance(event, UsageUpdate) else event
 
     def _ending(self, turn: _Turn, called: Sequence[_Called]) -> FinishReason | None:
         """Why the answer ends with this turn; None if the model is to be asked again."""
@@ -226,7 +226,7 @@ class Loop:
             settling = self._exchange.close()
             assert settling is not None, "nobody else closes a turn that goes on"
             await asyncio.shield(settling)  # who leaves meanwhile pays for the turn all the same
-        self._before = _sum(self._before, self._exchange.usage)
+        self._before = self._before + self._exchange.usage
 
     async def _outcomes(self, calls: Sequence[_Called]) -> AsyncIterator[Event]:
         """Run the calls side by side; say each, and its outcome, in their order."""
@@ -370,13 +370,3 @@ class _Turn:
                 call if is_object(call.arguments) else replace(call, arguments="{}") for call in calls
             ),
         )
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        one.input_uncached + other.input_uncached,
-        one.cache_read + other.cache_read,
-        one.cache_write + other.cache_write,
-        one.output_text + other.output_text,
-        one.output_reasoning + other.output_reasoning,
-    )

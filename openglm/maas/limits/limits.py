@@ -107,9 +107,6 @@ class Limits:
             for rule in self._book.for_call(caller.tier, model)
         )
 
-    def in_flight(self, subject_id: str, model: str) -> int:
-        return self._in_flight.get((subject_id, model), 0)
-
     def _check(self, rule: Rule, key: Key, tokens: int, now: int) -> None:
         whose = "your organisation" if rule.subject == "org" else "this key"
         if rule.concurrency is not None and self._in_flight.get(key, 0) >= rule.concurrency:

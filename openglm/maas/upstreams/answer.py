@@ -59,10 +59,6 @@ class UpstreamAnswer:
         """The last usage that came, also of steps nobody has read yet."""
         return self._events.usage
 
-    @property
-    def whole(self) -> bool:
-        return self._ended
-
     async def begin(self) -> None:
         """Wait for the first step, which stays to be read. A server that dies before it has said nothing."""
         while not self._steps and not self._ended:

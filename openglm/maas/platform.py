@@ -24,6 +24,7 @@ from openglm.maas.gateway.rows import Errands, Vectors
 from openglm.maas.household import Household
 from openglm.maas.identity import Accounts, Audit, Caller, Keys, Oidc, Projects, Sessions
 from openglm.maas.ids import Clock, wall_clock
+from openglm.maas.image_links import ImageLinks
 from openglm.maas.images import Images
 from openglm.maas.installation import Installation, open_installation
 from openglm.maas.knowledge import Knowledge
@@ -124,7 +125,7 @@ class Platform:
         )
         self._index: LocalIndex | None = None
         self.search: SearchEngine = self._engine()
-        self.reader = Reader(self.fetch)
+        self.reader, self.image_links = Reader(self.fetch), ImageLinks(self.fetch)
         node_id = self.billing.node_id
         blobs = open_blobs(settings.blobs)
         self.files = Files(self.database, blobs, clock)

@@ -18,7 +18,7 @@ from openglm.errors import EngineFailure, InvalidRequest, ModelNotFound, Overloa
 from openglm.maas.gateway.admission import Admission
 from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.exchange import HELD_OUTPUT, Exchange, Step
-from openglm.maas.gateway.prompts import answers
+from openglm.maas.gateway.prompts import answers, count
 from openglm.maas.gateway.tools import check_input
 from openglm.maas.models import NAME
 from openglm.maas.upstreams.answer import Abandoned
@@ -61,6 +61,8 @@ async def open_exchange(
     admission = Admission(platform, call, request, kind, output=covered, name=client_request_id)
     slot, bill = await admission.enter(placed=admitted)
     try:
+        if isinstance(request, ChatRequest):
+            request = await platform.image_links.read(request, tenant=call.caller.org_id)
         answer = await platform.router.stream(
             request,
             request_id=call.request_id,
@@ -117,7 +119,7 @@ async def counted(platform: Platform, call: Call, request: ChatRequest) -> int:
     """The tokens of a prompt, as its model counts them: free of charge, not without measure."""
     chat = known(platform, call, request)
     with platform.limits.enter(call.caller, platform.models.base_of(chat.model) or chat.model, 0):
-        return await platform.router.count_tokens(chat, chat.model, request_id=call.request_id)
+        return await count(platform, call, chat)
 
 
 async def whole(exchange: Answer, into: AnswerObject) -> AnswerObject:

@@ -83,6 +83,7 @@ async def open_answer(
     box = None
     try:
         box = await platform.mcp.open(servers, chat.tools, tenant=call.caller.org_id)
+        chat = await platform.image_links.read(chat, tenant=call.caller.org_id)  # once, for all turns
         chat = replace(chat, tools=(*chat.tools, *box.specs))
         first = await open_exchange(
             platform,

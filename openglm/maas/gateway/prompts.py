@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from openglm.errors import InvalidRequest
 from openglm.maas.gateway.call import Call
-from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest, ImagePart, TextPart
+from openglm.messages import ChatRequest, CompletionRequest, EmbeddingRequest, ImagePart, Part, TextPart
 
 if TYPE_CHECKING:
     from openglm.maas.platform import Platform
@@ -21,9 +22,11 @@ Request = ChatRequest | CompletionRequest | EmbeddingRequest
 
 
 async def count(platform: Platform, call: Call, request: Request) -> int:
-    """The exact number of prompt tokens, by the model's own tokenizer."""
+    """The exact number of prompt tokens, by the model's own tokenizer; of images behind links, the most."""
     if isinstance(request, ChatRequest):
-        return await platform.router.count_tokens(request, request.model, request_id=call.request_id)
+        here, links = without_links(request)
+        counted = await platform.router.count_tokens(here, request.model, request_id=call.request_id)
+        return counted + links * IMAGE_TOKENS
     prompts = request.inputs if isinstance(request, EmbeddingRequest) else request.prompts
     total = 0
     for prompt in prompts:
@@ -32,6 +35,22 @@ async def count(platform: Platform, call: Call, request: Request) -> int:
         else:
             total += len(prompt)
     return total
+
+
+def without_links(chat: ChatRequest) -> tuple[ChatRequest, int]:
+    """A chat without its images that are links, which no server of models is to follow, and how many."""
+
+    def is_link(part: Part) -> bool:
+        return isinstance(part, ImagePart) and not part.url.lower().startswith("data:image/")
+
+    links = sum(is_link(part) for message in chat.messages for part in message.parts)
+    if not links:
+        return chat, 0
+    messages = (
+        replace(message, parts=tuple(part for part in message.parts if not is_link(part)))
+        for message in chat.messages
+    )
+    return replace(chat, messages=tuple(messages)), links
 
 
 def answers(request: ChatRequest | CompletionRequest) -> int:

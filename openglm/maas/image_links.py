@@ -1,0 +1,96 @@
+"""Links to images in chats: fetched here, from public addresses alone, and handed on as data URLs.
+
+A model's server that was given a link would fetch it from inside the operator's network. What is fetched is
+held in memory with its request, so there are few requests at it, given to tenants in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+
+from openglm.errors import InvalidRequest, UpstreamFailure
+from openglm.maas.limits.fair_queue import FairQueue
+from openglm.maas.outbound import Fetched
+from openglm.messages import ChatRequest, ImagePart
+
+MAX_IMAGES = 50  # of one request, data URLs too; Zhipu's documented limits
+MAX_BYTES = 5 << 20  # of one
+MAX_ALL = 32 << 20  # bytes fetched for one request
+TIMEOUT_S = 20.0
+AT_ONCE = 8  # requests whose links are fetched
+Fetch = Callable[..., Awaitable[Fetched]]
+_KINDS = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"BM": "bmp"}
+
+
+class ImageLinks:
+    def __init__(self, fetch: Fetch):
+        self._fetch = fetch
+        self._places = FairQueue(AT_ONCE, what="the reader of images")
+
+    async def read(self, chat: ChatRequest, *, tenant: str) -> ChatRequest:
+        """The chat with the images themselves. A link that leads to none is the caller's mistake."""
+        urls = [
+            part.url for message in chat.messages for part in message.parts if isinstance(part, ImagePart)
+        ]
+        if len(urls) > MAX_IMAGES:
+            raise _wrong(f"a request may have at most {MAX_IMAGES} images, got {len(urls)}")
+        links = list(dict.fromkeys(url for url in urls if not url.lower().startswith("data:image/")))
+        if not links:
+            return chat
+        await self._places.enter(tenant)
+        try:
+            read = await self._all(links)
+        finally:
+            self._places.leave()
+        return _with(chat, read)
+
+    async def _all(self, links: list[str]) -> Mapping[str, str]:
+        """One after the other, so that no more is ever held than may be."""
+        read: dict[str, str] = {}
+        left = MAX_ALL
+        for url in links:
+            try:
+                # Whatever is no http(s) URL of a public host is refused there.
+                found = await self._fetch(url, max_bytes=min(MAX_BYTES, left), timeout_s=TIMEOUT_S)
+            except UpstreamFailure as error:
+                raise _wrong(f"an image could not be fetched: {error.message}") from None
+            if found.status != 200:
+                raise _wrong(f"an image could not be fetched: its server answered with status {found.status}")
+            left -= len(found.body)
+            read[url] = await asyncio.to_thread(_data_url, found.body)
+        return read
+
+
+def _data_url(body: bytes) -> str:
+    kind = next((kind for start, kind in _KINDS.items() if body.startswith(start)), None)
+    if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
+        kind = "webp"
+    if kind is None:
+        raise _wrong("a link to an image leads to something else")
+    return f"data:image/{kind};base64,{base64.b64encode(body).decode()}"
+
+
+def _with(chat: ChatRequest, read: Mapping[str, str]) -> ChatRequest:
+    messages = (
+        replace(
+            message,
+            parts=tuple(
+                ImagePart(read.get(part.url, part.url)) if isinstance(part, ImagePart) else part
+                for part in message.parts
+            ),
+        )
+        for message in chat.messages
+    )
+    return replace(chat, messages=tuple(messages))
+
+
+def _wrong(message: str) -> InvalidRequest:
+    return InvalidRequest(
+        message,
+        param="messages",
+        code="invalid_image_url",
+        hint="an image is a data URL, or an http(s) link to a PNG, JPEG, GIF, WebP or BMP of at most 5 MB",
+    )

@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"model", "tokenizer", "kernels", "dialects"} | BASE,
     "asgi": {"errors", "messages", "dialects"},
     "serve": {"asgi", "engine", "tokenizer", "dialects"} | BASE,
-    "maas": {"asgi", "messages", "errors", "logs", "runtime", "hub", "dialects"},
+    "maas": {"asgi", "chat", "messages", "errors", "logs", "runtime", "hub", "dialects"},
+    "chat": {"asgi", "maas", "messages", "errors", "dialects"},
     "commands": {"asgi", "maas", "serve", "engine", "train", "model", "tokenizer", "kernels", "logs"} | BASE,
     "cli": {"commands", "errors"},
 }
@@ -38,7 +39,7 @@ WITHOUT_TORCH += [
     "openglm.dialects",
     "openglm.dialects.openai",
 ]
-WITHOUT_TORCH += ["openglm.maas", "openglm.maas.database"]
+WITHOUT_TORCH += ["openglm.maas", "openglm.maas.database", "openglm.chat"]
 WITHOUT_TORCH += ["openglm.train.recipe", "openglm.train.samples", "openglm.train.chats"]
 WITHOUT_TORCH += ["openglm.engine.scheduler", "openglm.engine.request", "openglm.commands.serve"]
 
@@ -62,6 +63,14 @@ def imported_layers(path: Path) -> Iterator[str]:
                 yield rest.partition(".")[0]
 
 
+def imported_modules(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "static" not in path.parts)
 
 
@@ -77,6 +86,16 @@ def test_only_the_command_line_imports_the_command_line():
     for path in SOURCES:
         if layer_of(path) not in ("cli", "commands"):
             assert not {"cli", "commands"} & set(imported_layers(path)), path
+
+
+@pytest.mark.parametrize(("room", "other"), [("chat", "maas"), ("maas", "chat")])
+def test_chat_and_platform_meet_at_their_faces(room, other):
+    """A face is a room's package or module, as `openglm.maas.identity`, never a file inside of it."""
+    for path in SOURCES:
+        for name in imported_modules(path) if layer_of(path) == room else ():
+            parts = name.split(".")
+            if parts[:2] == ["openglm", other]:
+                assert len(parts) <= 3, f"{path} reaches into {name}"
 
 
 @pytest.mark.parametrize("module", WITHOUT_TORCH)

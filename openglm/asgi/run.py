@@ -3,6 +3,8 @@
 `run` blocks and obeys SIGINT and SIGTERM; `Running` serves on a thread of its own, for tests and notebooks.
 An app says in `app.state.stop` how to end what still runs when the grace is over; `app.state.started` and
 `app.state.stopped`, coroutine functions, run on the loop before the first request and after the last.
+`app.state.ending` runs while the last requests end: it lets go of streams that would never end by themselves,
+and returns when nothing goes on that deserves the grace.
 """
 
 from __future__ import annotations
@@ -124,9 +126,13 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         deadline = asyncio.get_running_loop().call_later(self._grace_s, self._app.state.stop)
+        ending = getattr(self._app.state, "ending", None)
+        letting_go = asyncio.create_task(ending()) if ending else None
         try:
             await self._linger(sockets or [])
             await super().shutdown(sockets)
+            if letting_go:
+                await letting_go
         finally:
             deadline.cancel()
             self._app.state.stop()

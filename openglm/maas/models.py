@@ -7,8 +7,9 @@ A name without a row can be called too, if some channel answers to it: rows say 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.rounds import Rounds
 
 if TYPE_CHECKING:
+    from openglm.hub import Catalogue
     from openglm.maas.identity import Caller
 
 READ_EVERY_S = 2.0
@@ -118,6 +120,17 @@ class Models:
             return False
         return True
 
+    def about(self, name: str) -> Model:
+        """What its row says; a name without one is a name alone."""
+        return self._known.get(name) or Model(name)
+
+    def context_of(self, name: str) -> int | None:
+        """The window in tokens of a model that the catalogue knows."""
+        target = self.target(name)
+        model = self.about(self.base_of(target) or target)
+        entry = _catalogue().entries.get(model.source or model.name)
+        return entry.context if entry else None
+
     def created_at(self, name: str) -> int:
         model = self._known.get(name)
         return model.created_at if model else 0
@@ -126,6 +139,13 @@ class Models:
     def local(self) -> tuple[Model, ...]:
         """Those that a server of ours opens."""
         return tuple(model for model in self._known.values() if model.source and model.state == "active")
+
+    def preferred(self, names: Sequence[str]) -> str | None:
+        """Of these, what somebody is offered first: a model that is loaded, before others."""
+        loaded = [
+            name for name in names if self.about(self.target(name)).load == "always" and self.knows(name)
+        ]
+        return next(iter([*loaded, *names]), None)
 
     # As operators see them
 
@@ -241,3 +261,10 @@ def _model(row: Row) -> Model:
         row["base"],
         row["adapter"],
     )
+
+
+@cache
+def _catalogue() -> Catalogue:
+    from openglm.hub import catalogue
+
+    return catalogue()

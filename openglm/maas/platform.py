@@ -22,7 +22,18 @@ from openglm.maas.files import Files
 from openglm.maas.finetuning import TRAINER, FineTuning
 from openglm.maas.gateway.rows import Errands, Vectors
 from openglm.maas.household import Household
-from openglm.maas.identity import Accounts, Audit, Caller, Keys, Oidc, Projects, Sessions
+from openglm.maas.identity import (
+    SEAT,
+    Accounts,
+    Audit,
+    Caller,
+    Keys,
+    Oidc,
+    Projects,
+    Sessions,
+    seated,
+    still_seated,
+)
 from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.image_links import ImageLinks
 from openglm.maas.images import Images
@@ -223,9 +234,15 @@ class Platform:
         """Who sends a request, if their key is good and covers the endpoint, where one is named."""
         return await door.admit(self, request.scope, endpoint)
 
+    async def seated(self, user_id: str, org_id: str | None = None) -> Caller:
+        """Who somebody signed in is, as a caller: in that organisation, else in their first."""
+        return await seated(self.database, user_id, org_id)
+
     async def still(self, caller: Caller) -> Caller:
         """The caller as their key stands now, for what runs on after its request: batches, async chats,
         documents. Unauthorized once the key, its user or its organisation has ended."""
+        if caller.key_id == SEAT:
+            return await still_seated(self.database, caller)
         if caller.key_id != household.KEY:
             return await self.keys.still(caller.key_id)
         at_home = await self.household.caller()

@@ -28,12 +28,19 @@ if TYPE_CHECKING:
 _READS = ("GET", "HEAD", "OPTIONS")
 
 
-def _holds_nul(given: Any) -> bool:
+def _holds_unkept(given: Any) -> bool:
+    """Text that not every database keeps: U+0000, or half a character."""
     if isinstance(given, dict):
-        return any(_holds_nul(name) or _holds_nul(value) for name, value in given.items())
+        return any(_holds_unkept(name) or _holds_unkept(value) for name, value in given.items())
     if isinstance(given, list):
-        return any(map(_holds_nul, given))
-    return isinstance(given, str) and "\x00" in given
+        return any(map(_holds_unkept, given))
+    if not isinstance(given, str):
+        return False
+    try:
+        given.isascii() or given.encode()
+    except UnicodeEncodeError:
+        return True
+    return "\x00" in given
 
 
 class Body(BaseModel):
@@ -43,9 +50,9 @@ class Body(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nul(cls, given: Any) -> Any:
-        if _holds_nul(given):
-            raise ValueError("text must not hold the character U+0000")
+    def _that_is_kept(cls, given: Any) -> Any:
+        if _holds_unkept(given):
+            raise ValueError("text must not hold the character U+0000 or half a character")
         return given
 
 

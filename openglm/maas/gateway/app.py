@@ -51,7 +51,8 @@ _ERRORS: tuple[tuple[str, Surface], ...] = (  # of paths that nothing answers to
 def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     """The platform over HTTP; serve it with `openglm.asgi.run`. `page` adds the web page at /."""
 
-    from openglm.maas.console import app as console  # FastAPI takes its time to import
+    from openglm.chat import PATH, Chat, create_chat  # FastAPI takes its time to import
+    from openglm.maas.console import app as console
 
     def wrap(word: str, handler: RequestHandler) -> RequestHandler:
         return wrapped(platform, BY_WORD[word], handler)
@@ -89,12 +90,28 @@ def create_app(platform: Platform, *, page: bool = False) -> Starlette:
     routes += later.routes(platform)
     routes.append(WebSocketRoute("/{path:path}", _no_socket))
     routes.append(Mount(console.PATH, console.create_console(platform)))
+    talk = Chat(platform)
+    routes.append(Mount(PATH, create_chat(talk)))
     if page:
         routes.append(Mount("/", create_page()))
     app = _Gateway(routes=routes, exception_handlers={HTTPException: _unknown})
-    app.state.started = platform.start
-    app.state.stopped = platform.stop
-    app.state.stop = platform.refuse
+
+    async def start() -> None:
+        await platform.start()
+        await talk.start()
+
+    async def stop() -> None:
+        await talk.stop()
+        await platform.stop()
+
+    def refuse() -> None:
+        platform.refuse()
+        talk.refuse()
+
+    app.state.started = start
+    app.state.ending = talk.ending
+    app.state.stopped = stop
+    app.state.stop = refuse
     return app
 
 

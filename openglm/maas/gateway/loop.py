@@ -277,7 +277,7 @@ class Loop:
             self._platform,
             replace(
                 self._call,
-                request_id=f"{self._call.request_id}-{number}",
+                request_id=_turn_id(self._call.request_id, number),
                 errand=f"{errand}#{number}" if errand else None,
             ),
             self._chat,
@@ -286,6 +286,15 @@ class Loop:
             judged=True,
             admitted=True,
         )
+
+
+def turn_ids(request_id: str) -> list[str]:
+    """The ids that the turns of a loop settle under, as far as it has them."""
+    return [request_id, *(_turn_id(request_id, number) for number in range(2, MAX_TURNS + 1))]
+
+
+def _turn_id(request_id: str, number: int) -> str:
+    return f"{request_id}-{number}"
 
 
 @dataclass

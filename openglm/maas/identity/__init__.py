@@ -8,9 +8,11 @@ from openglm.maas.identity.keys import Key, Keys, NewKey
 from openglm.maas.identity.oidc import Oidc, Provider
 from openglm.maas.identity.people import Member, Org, Project, SignedUp, User
 from openglm.maas.identity.projects import Projects
+from openglm.maas.identity.seats import SEAT, seated, still_seated
 from openglm.maas.identity.sessions import OpenSession, Session, Sessions, SignedIn
 
 __all__ = [
+    "SEAT",
     "SYSTEM",
     "Accounts",
     "Actor",
@@ -35,4 +37,6 @@ __all__ = [
     "SignedIn",
     "SignedUp",
     "User",
+    "seated",
+    "still_seated",
 ]

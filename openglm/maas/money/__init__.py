@@ -7,6 +7,7 @@ from openglm.maas.money.ask import Ask, Hold, Receipt
 from openglm.maas.money.bill import Bill
 from openglm.maas.money.billing import Billing
 from openglm.maas.money.budgets import Budget, Budgets
+from openglm.maas.money.holds import receipts
 from openglm.maas.money.invoices import Invoice, Invoices, invoice_csv
 from openglm.maas.money.payments import ManualPayments, Order, Payment, PaymentAdapter
 from openglm.maas.money.prices import Price, Prices
@@ -37,6 +38,7 @@ __all__ = [
     "Subscription",
     "Wallet",
     "invoice_csv",
+    "receipts",
     "usage_by_model",
     "usage_csv",
     "usage_rows",

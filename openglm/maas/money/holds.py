@@ -8,6 +8,7 @@ organisation's lock, so that no other node changes its accounts meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -245,6 +246,17 @@ def _receipt(
         debt_nano=debt,
         estimated=ending.estimated,
     )
+
+
+def receipts(tx: Transaction, request_ids: Sequence[str]) -> list[Receipt]:
+    """What these requests have cost, as far as they have ended and something came of them."""
+    names = {f"r{number}": name for number, name in enumerate(request_ids)}
+    rows = tx.all(
+        "SELECT * FROM usage_event WHERE status <> 'void'"
+        f" AND request_id IN ({', '.join(f':{name}' for name in names)}) ORDER BY created_at, request_id",
+        **names,
+    )
+    return [receipt_of(row) for row in rows]
 
 
 def receipt_of(row: Row) -> Receipt:

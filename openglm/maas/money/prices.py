@@ -13,7 +13,16 @@ from openglm.errors import InvalidRequest, ModelNotFound, NotFound
 from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.identity.audit import SYSTEM, Actor, note
 from openglm.maas.ids import Clock, wall_clock
-from openglm.maas.money.amounts import LARGEST, PICO_PER_NANO, ceiling, half_even, nano, scaled
+from openglm.maas.money.amounts import (
+    LARGEST,
+    PICO_PER_NANO,
+    ceiling,
+    decimal_text,
+    half_even,
+    nano,
+    per_million,
+    scaled,
+)
 from openglm.maas.money.ask import Charge
 from openglm.messages import Usage
 
@@ -56,6 +65,16 @@ class Price:
             or self.per_call_nano
             or self.per_image_nano
         )
+
+    def shown(self) -> dict[str, str]:
+        """What people see: exact decimals of the currency for a million tokens, and for a piece."""
+        return {
+            "input": per_million(self.uncached_pico),
+            "cached": per_million(self.cached_pico),
+            "output": per_million(self.output_pico),
+            "call": decimal_text(self.per_call_nano),
+            "image": decimal_text(self.per_image_nano),
+        }
 
     def bound(
         self, prompt_tokens: int, output_tokens: int, units: int, *, batch: bool, images: int = 0

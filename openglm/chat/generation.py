@@ -1,0 +1,225 @@
+"""One answer, made by the server whoever listens: from the prompt to the last row.
+
+It takes the gateway's road, so it is held, limited, judged and paid as any request. Stopping it lets go of
+the upstream in order, which is what makes its usage exact; the row is written when the bill is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from openglm.chat.bill import bill_of
+from openglm.chat.draft import Draft
+from openglm.chat.prompt import history, request_of, shorter, turn_of
+from openglm.chat.shapes import Failure, Message, State
+from openglm.dialects import openai
+from openglm.errors import OpenGLMError, PromptTooLong
+from openglm.maas.database import DatabaseDown
+from openglm.maas.gateway import Call, Surface, open_answer
+from openglm.maas.ids import new_id
+from openglm.messages import Event, ReasoningDelta, TextDelta
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from openglm.chat.room import Chat
+    from openglm.maas.database import Transaction
+    from openglm.maas.gateway import Exchange, Loop
+    from openglm.maas.identity import Caller
+    from openglm.messages import ChatRequest
+
+logger = logging.getLogger(__name__)
+
+SURFACE = Surface("chat", lambda error, request_id: openai.encode_error(error), payer="either")
+PATH = "/api/chat"  # as usage rows name it
+GATHER_S = 0.025  # that deltas wait for company
+TRIES = 6  # at a prompt that is too long
+AGAIN_S = 1.0  # before a row that the database did not take is written again
+
+
+class Generation:
+    def __init__(
+        self,
+        chat: Chat,
+        *,
+        caller: Caller,
+        conversation_id: str,
+        message: Message,
+        settings: dict[str, Any],
+    ):
+        self.conversation_id = conversation_id
+        self.caller = caller
+        self.draft = Draft(message)
+        self.over = asyncio.Event()
+        self._chat = chat
+        self._message = message
+        self._settings = settings
+        self._answering: asyncio.Task[None] | None = None
+        self._stopped: Literal["stopped", "interrupted"] | None = None
+        self._exchange: Exchange | Loop | None = None
+        self._request_id: str | None = None
+        self._begun_ms = chat.clock()
+        self._first_ms: int | None = None
+        self._thinking = False
+        self._thought_ms: int | None = None  # from the first thought to the first word
+        self._told_at = 0.0
+        self._telling: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """The answer to its end, whatever that is."""
+        error: Exception | None = None
+        if self._stopped is None:
+            self._answering = asyncio.create_task(self._answer())
+            await asyncio.wait({self._answering})
+            error = None if self._answering.cancelled() else self._answering.exception()  # type: ignore[assignment]
+        if self._exchange is not None and (settling := self._exchange.close()):
+            await asyncio.wait({settling})
+        await self._end(*self._outcome(error))
+
+    def stop(self, state: Literal["stopped", "interrupted"]) -> None:
+        """Let go of the upstream; `over` is set once the bill and the row are written."""
+        if self._stopped is None and not (self._answering and self._answering.done()):
+            self._stopped = state
+            if self._answering is not None:
+                self._answering.cancel()
+
+    def tell(self) -> None:
+        """Tell listeners what they have not heard yet."""
+        if self._telling:
+            self._telling.cancel()
+            self._telling = None
+        self._told_at = asyncio.get_running_loop().time()
+        if delta := self.draft.untold():
+            self._chat.feeds.tell(self.conversation_id, "delta", delta)
+
+    async def _answer(self) -> None:
+        request = await self._prompt()
+        self._exchange = await self._open(request)
+        async for _, events in self._exchange:
+            self._read(events)
+
+    async def _prompt(self) -> ChatRequest:
+        chat, parent_id = self._chat, self._message.parent_id
+        assert parent_id is not None, "an answer follows a message"
+        rows, _ = await history(chat.tree, self.conversation_id, parent_id)
+        turns = [turn for row in rows if (turn := turn_of(row))]
+        return request_of(self._message.model or "", turns, self._settings)
+
+    async def _open(self, request: ChatRequest) -> Exchange | Loop:
+        """The answer's road. Where the model's window is too small, the oldest turns stay out, and a part of
+        the message says so."""
+        whole = len(request.messages)
+        for _ in range(TRIES):
+            try:
+                exchange = await open_answer(
+                    self._chat.platform, await self._call(), request, (), affinity=self.conversation_id
+                )
+            except PromptTooLong as error:
+                less = shorter(request, error)
+                if less is None:
+                    raise
+                request = less
+                continue
+            if left_out := whole - len(request.messages):
+                self.draft.add_part({"type": "cut", "messages": left_out})
+                self._tell_whole()
+            return exchange
+        raise PromptTooLong("the conversation does not fit into the model's window", hint="begin a new one")
+
+    async def _call(self) -> Call:
+        """The request as the gateway knows it. Its id is in the row before anything is held, so that whoever
+        finds the row after a crash finds its bill."""
+        now = self._chat.clock()
+        self._request_id = request_id = new_id("req", now)
+        await self._chat.database.write(
+            lambda tx: tx.run(
+                "UPDATE chat_message SET request_id = :request WHERE id = :id",
+                request=request_id,
+                id=self.draft.id,
+            )
+        )
+        return Call({"type": "http", "headers": [], "path": PATH}, b"", self.caller, SURFACE, request_id, now)
+
+    def _read(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, TextDelta | ReasoningDelta):
+                now = self._chat.clock()
+                if self._first_ms is None:
+                    self._first_ms = now
+                if isinstance(event, ReasoningDelta):
+                    self._thinking = True
+                elif self._thinking and self._thought_ms is None:
+                    self._thought_ms = now - self._first_ms
+        if self.draft.read(events):
+            self._tell_whole()
+        elif asyncio.get_running_loop().time() - self._told_at >= GATHER_S:
+            self.tell()
+        elif self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(GATHER_S, self.tell)
+
+    def _tell_whole(self) -> None:
+        self.tell()
+        self._chat.feeds.tell(self.conversation_id, "message", self.draft.message())
+
+    def _outcome(self, error: Exception | None) -> tuple[State, Failure | None]:
+        if self._stopped is not None:
+            return self._stopped, None
+        if error is not None:
+            if not isinstance(error, OpenGLMError):
+                logger.error("the answer %s failed", self.draft.id, exc_info=error)
+            return "failed", failure_of(error)
+        if self.draft.failure is not None:
+            told = openai.encode_failure(self.draft.failure).body["error"]
+            return "failed", Failure(told["code"], told["message"], None)
+        return "done", None
+
+    async def _end(self, state: State, failure: Failure | None) -> None:
+        """Write the row, then tell it: in this order, always, and until it is written."""
+        self.tell()
+        self.draft.version += 1
+        while True:
+            try:
+                await self._chat.database.write(lambda tx: self._write(tx, state, failure), durable=True)
+                break
+            except DatabaseDown:
+                await asyncio.sleep(AGAIN_S)
+        await self._chat.ended(self)
+        self.over.set()
+
+    def _write(self, tx: Transaction, state: State, failure: Failure | None) -> None:
+        draft, now = self.draft, self._chat.clock()
+        bill = bill_of(tx, self._request_id)
+        thought = self._thought_ms
+        if thought is None and self._thinking and self._first_ms is not None:
+            thought = now - self._first_ms
+        tx.run(
+            "UPDATE chat_message SET state = :state, text = :text, reasoning = :reasoning, parts = :parts,"
+            " finish = :finish, error = :error, bill = :bill, ttft_ms = :ttft, reasoning_ms = :thought,"
+            " duration_ms = :duration, version = :version, node_id = NULL"
+            " WHERE id = :id AND state = 'running'",
+            state=state,
+            text=draft.text("text"),
+            reasoning=draft.text("reasoning"),
+            parts=msgspec.json.encode(draft.parts).decode(),
+            finish=draft.finish,
+            error=None if failure is None else msgspec.json.encode(failure).decode(),
+            bill=None if bill is None else msgspec.json.encode(bill).decode(),
+            ttft=None if self._first_ms is None else self._first_ms - self._begun_ms,
+            thought=thought,
+            duration=now - self._begun_ms,
+            version=draft.version,
+            id=draft.id,
+        )
+        tx.run("DELETE FROM chat_piece WHERE message_id = :id", id=draft.id)
+
+
+def failure_of(error: Exception) -> Failure:
+    """What the platform says of an error, with its code and hint."""
+    told = openai.encode_error(error).body["error"]
+    if isinstance(error, OpenGLMError):
+        return Failure(told["code"], error.message, error.hint)
+    return Failure(told["code"], told["message"], None)

@@ -1,0 +1,1 @@
+"""The routes below /api/chat, by what they are about."""

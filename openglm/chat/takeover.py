@@ -1,0 +1,49 @@
+"""The first account takes over what the household wrote, at its first request here.
+
+So it does not matter who made the account, a page or `glm admin`. A household ends with the first account,
+but a request that was under way may still write a moment later: the founder's requests look each time.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from openglm.maas import household
+
+if TYPE_CHECKING:
+    from openglm.chat.owner import Asker, Owner
+    from openglm.maas.database import Database, Transaction
+
+logger = logging.getLogger(__name__)
+TABLES = ("chat_conversation",)
+_ANY = " UNION ALL ".join(f"SELECT 1 FROM {table} WHERE org_id = :home" for table in TABLES)
+
+
+class Takeover:
+    def __init__(self, database: Database):
+        self._database = database
+        self._founder: str | None = None
+
+    async def by(self, asker: Asker) -> None:
+        """Hand over, if it is the founder who asks and there is something."""
+        if self._founder is None:
+            row = await self._database.read_one("SELECT id FROM app_user ORDER BY created_at, id LIMIT 1")
+            self._founder = row["id"] if row else None
+        if asker.owner.user_id != self._founder:
+            return
+        if await self._database.read_one(f"SELECT 1 FROM ({_ANY}) found LIMIT 1", home=household.ORG):
+            owner = asker.owner
+            moved = await self._database.write(lambda tx: _move(tx, owner), durable=True)
+            logger.info("the first account took over %d rows of the household", moved)
+
+
+def _move(tx: Transaction, owner: Owner) -> int:
+    return sum(
+        tx.run(
+            f"UPDATE {table} SET org_id = :org, user_id = :user WHERE org_id = :home",
+            home=household.ORG,
+            **owner.ids,
+        )
+        for table in TABLES
+    )

@@ -156,6 +156,7 @@ class ResponseEvents:
         self._number = first_number
         self._started = False
         self._broken = False
+        self._rest: bytes | None = None  # what `end` tells of a response that was closed
 
     def encode(self, choice: int, events: Sequence[Event]) -> bytes:
         if self._broken:
@@ -170,14 +171,19 @@ class ResponseEvents:
     def fail(self, error: Exception) -> bytes:
         return b"" if self._broken else self._start() + self._break(error)
 
-    def end(self, status: str | None = None) -> bytes:
-        if self._broken:
-            return b""
+    def close(self, status: str | None = None) -> None:
+        """The answer has ended: the response is what it will be, and `end` tells the frames of that."""
+        if self._broken or self._rest is not None:
+            return
         frames = [self._start()]
         for change in self.response.close(status):
             frames += self._frames(change)
-        frames.append(self.last())
-        return b"".join(frames)
+        self._rest = b"".join((*frames, self.last()))
+
+    def end(self, status: str | None = None) -> bytes:
+        self.close(status)
+        rest, self._rest = self._rest or b"", b""
+        return rest
 
     def last(self) -> bytes:
         kind = _LAST.get(self.response.status, "incomplete")
@@ -193,7 +199,7 @@ class ResponseEvents:
         )
 
     def _break(self, error: Exception | Failure) -> bytes:
-        self._broken = True
+        self._broken, self._rest = True, None
         self.response.broke(error)
         return self.last()
 

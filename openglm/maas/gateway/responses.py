@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
     from starlette.websockets import WebSocket
 
+    from openglm.maas.database import Transaction
+    from openglm.maas.gateway.exchange import Exchange, Step
+    from openglm.maas.gateway.loop import Loop
     from openglm.maas.identity import Caller
     from openglm.maas.platform import Platform
 
@@ -90,12 +94,18 @@ class ResponsesHandlers:
         opening = open_answer(platform, call, chat, request.offer.servers, affinity=request.cache_key)
         answer = self._answer(call, request)
         if chat.stream:
-            stream = await streamed(opening, ResponseEvents(answer), among=platform.streams, headers=headers)
-            return _KeptStream(self, call, request, stream, answer)
-        await whole(await opening, answer)
-        answer.close()
+            events = ResponseEvents(answer)
+            if not request.store:
+                return await streamed(opening, events, among=platform.streams, headers=headers)
+            kept = _Kept(self, call, request, answer, events.close)
+            stream = await streamed(kept.of(opening), events, among=platform.streams, headers=headers)
+            return _KeptStream(platform, stream, kept)
         if request.store:
-            await self.keep(call, request, answer)
+            kept = _Kept(self, call, request, answer, answer.close)
+            await whole(await kept.of(opening), answer)
+        else:
+            await whole(await opening, answer)
+        answer.close()
         return json_response(answer.body(), headers=headers)
 
     async def get(self, request: Request) -> Response:
@@ -143,6 +153,14 @@ class ResponsesHandlers:
             call.caller.org_id, answer.body(), request.items, request.previous
         )
 
+    def keeping(
+        self, call: Call, request: ResponsesRequest, answer: ResponseObject
+    ) -> Callable[[Transaction], None]:
+        """As `keep`, for the transaction of the bill."""
+        return self._platform.responses.saving(
+            call.caller.org_id, answer.body(), request.items, request.previous
+        )
+
     async def _begin(self, call: Call, request: ResponsesRequest, chat: ChatRequest) -> ASGIApp:
         """Admit it now, answer it behind the client's back, who may listen."""
         servers = request.offer.servers
@@ -168,31 +186,68 @@ class ResponsesHandlers:
         return caller, response_id, await self._platform.responses.get(caller.org_id, response_id)
 
 
-class _KeptStream:
-    """A stream whose response is kept in the end, whoever has left by then."""
+class _Kept:
+    """An answer that is kept with its bill before anybody hears of its end: who goes on from it at once finds
+    it."""
 
     def __init__(
         self,
         handlers: ResponsesHandlers,
         call: Call,
         request: ResponsesRequest,
-        stream: EventStream,
         answer: ResponseObject,
+        ended: Callable[[], object],
     ):
         self._handlers = handlers
-        self._call = call
-        self._request = request
+        self._about = (call, request, answer)
+        self._ended = ended  # closes the response in its own time
+        self._exchange: Exchange | Loop
+        self._written = False
+
+    async def of(self, opening: Coroutine[Any, Any, Exchange | Loop]) -> _Kept:
+        self._exchange = await opening
+        return self
+
+    async def __aiter__(self) -> AsyncIterator[Step]:
+        async for step in self._exchange:
+            yield step
+        self._ended()
+        save = self._handlers.keeping(*self._about)
+
+        def write(transaction: Transaction) -> None:
+            save(transaction)
+            self._written = True
+
+        self._exchange.keep(write)
+        if settling := self._exchange.close():
+            await asyncio.shield(settling)
+        if not self._written:  # nothing came that could be billed
+            await self._handlers.keep(*self._about)
+            self._written = True
+
+    def close(self) -> object:
+        return self._exchange.close()
+
+    async def as_it_is(self) -> None:
+        """Keep what there is of an answer that did not come to its end."""
+        if not self._written:
+            self._about[2].close("cancelled")
+            await self._handlers.keep(*self._about)
+
+
+class _KeptStream:
+    """A stream whose response is kept, whoever has left before its end."""
+
+    def __init__(self, platform: Platform, stream: EventStream, kept: _Kept):
+        self._platform = platform
         self._stream = stream
-        self._answer = answer
+        self._kept = kept
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._stream(scope, receive, send)
         finally:
-            if self._request.store:
-                self._answer.close("cancelled")
-                platform = self._handlers._platform
-                platform.go_on(self._handlers.keep(self._call, self._request, self._answer))
+            self._platform.go_on(self._kept.as_it_is())
 
 
 def page_of(items: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:

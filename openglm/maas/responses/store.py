@@ -5,7 +5,7 @@ A chain that is continued stays as long as its newest turn. Old rows are deleted
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,17 @@ class Responses:
         items: Sequence[Mapping[str, Any]],
         previous_id: str | None,
     ) -> None:
-        """Keep a response, or its newest state. One that was cancelled or deleted meanwhile stays so."""
+        """Keep a response. One that is kept already stays as it is."""
+        await self._database.write(self.saving(org_id, body, items, previous_id), durable=True)
+
+    def saving(
+        self,
+        org_id: str,
+        body: Mapping[str, Any],
+        items: Sequence[Mapping[str, Any]],
+        previous_id: str | None,
+    ) -> Callable[[Transaction], None]:
+        """What keeps a response, for the transaction of its bill."""
         values = {
             "id": body["id"],
             "org": org_id,
@@ -68,15 +78,16 @@ class Responses:
             "items": msgspec.json.encode(items),
             "expires": self._clock() + KEEP_MS,
         }
-        await self._database.write(
-            lambda t: t.run(
+
+        def insert(transaction: Transaction) -> None:
+            transaction.run(
                 "INSERT INTO response (id, org_id, previous_id, node_id, status, body, items, expires_at)"
                 " VALUES (:id, :org, :previous, :node, :status, :body, :items, :expires)"
                 " ON CONFLICT (id) DO NOTHING",
                 **values,
-            ),
-            durable=True,
-        )
+            )
+
+        return insert
 
     async def finish(self, org_id: str, body: Mapping[str, Any]) -> bool:
         """The end of one that was saved while it ran; False if it was cancelled or deleted meanwhile."""

@@ -94,6 +94,20 @@ def test_a_conversation_goes_on_from_a_kept_response(client, house: House):
         client.responses.create(model="glm", input="more", previous_response_id=second.id)
 
 
+@pytest.mark.parametrize("script", ['{"tokens": 2}', '{"tokens": 0, "usage": "never"}'])
+def test_who_goes_on_as_soon_as_a_stream_says_it_is_completed_finds_it(client, house: House, script):
+    with httpx.Client(timeout=60, headers={"authorization": f"Bearer {house.key}"}) as other:
+        other.get(f"{house.url}/health")  # its connection is open
+        for _ in range(20):
+            for event in client.responses.create(model="glm", input=script, stream=True):
+                if event.type != "response.completed":
+                    continue
+                again = {"model": "glm", "input": "go on", "previous_response_id": event.response.id}
+                assert other.post(f"{house.url}/v1/responses", json=again).status_code == 200
+                kept = other.get(f"{house.url}/v1/responses/{event.response.id}").json()
+                assert kept == event.response.to_dict(mode="json")
+
+
 def test_an_agent_that_keeps_nothing_here_brings_its_reasoning_back(client, house: House):
     asked = {"type": "message", "role": "user", "content": '{"tokens": 2, "reasoning": 1}'}
     first = client.responses.create(

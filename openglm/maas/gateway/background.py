@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from openglm.maas.gateway.loop import Loop
     from openglm.maas.platform import Platform
 
+logger = logging.getLogger(__name__)
+
 LINE_S = 600.0  # how long the events of an ended response stay in memory for whoever comes again
 LOOK_AGAIN_S = 1.0  # at a response that another node makes
 
@@ -28,11 +31,14 @@ class Background:
         self._platform = platform
         self._running: dict[str, asyncio.Task[None]] = {}
         self._lines: dict[str, Line] = {}
+        self._watching: asyncio.Task[None] | None = None
 
     def begin(self, org_id: str, exchange: Exchange | Loop, answer: ResponseObject) -> None:
         """Make a response whose first state is kept already."""
         self._lines[answer.id] = Line()
         self._running[answer.id] = self._platform.go_on(self._work(org_id, exchange, answer))
+        if self._watching is None or self._watching.done():
+            self._watching = self._platform.go_on(self._watch())
 
     def stop(self, response_id: str) -> None:
         if task := self._running.get(response_id):
@@ -50,6 +56,16 @@ class Background:
         line = self._lines.get(response_id)
         frames = line.read(start) if line else self._late(org_id, response_id, after)
         return retold(frames, start, self._platform.streams, headers)
+
+    async def _watch(self) -> None:
+        """Stop what was cancelled or deleted on another node, for as long as anything is made here."""
+        while self._running:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            try:
+                for response_id in await self._platform.responses.given_up(self._running):
+                    self.stop(response_id)
+            except OpenGLMError as error:
+                logger.warning("cannot look whether responses are still wanted: %s", error.message)
 
     async def _late(self, org_id: str, response_id: str, after: int | None) -> AsyncIterator[bytes]:
         """Of one that another node makes, or that has ended."""

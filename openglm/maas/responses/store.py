@@ -5,7 +5,7 @@ A chain that is continued stays as long as its newest turn. Old rows are deleted
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,10 @@ from openglm.maas.rounds import Rounds
 KEEP_MS = 7 * 86_400_000
 LONGEST_CHAIN = 1_000
 FORGET_EVERY_S = 600.0
+LOOK_EVERY_S = 5.0  # for responses of dead nodes
 AT_ONCE = 500
 RUNNING = ("queued", "in_progress")
+_ORPHANED = "status IN ('queued', 'in_progress') AND node_id NOT IN (SELECT id FROM money_node)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +39,16 @@ class Responses:
         self._node_id = node_id
         self._clock = clock
         self._forgetting = Rounds("old responses are deleted", self.forget_old, FORGET_EVERY_S)
+        self._looking = Rounds("responses of dead nodes are ended", self.fail_orphans, LOOK_EVERY_S)
 
     async def start(self) -> None:
-        """Say of those that a dead server left running that they failed, and forget old ones from now on."""
-        await self._database.write(self._fail_orphans)
+        """From now on, say of those that a dead node left running that they failed, and forget old ones."""
         self._forgetting.start()
+        self._looking.start()
 
     async def stop(self) -> None:
         await self._forgetting.stop()
+        await self._looking.stop()
 
     async def look_for_room(self, org_id: str) -> None:
         """Before an answer is made that is to be kept: then it is kept, whatever was kept meanwhile."""
@@ -90,15 +94,17 @@ class Responses:
         return insert
 
     async def finish(self, org_id: str, body: Mapping[str, Any]) -> bool:
-        """The end of one that was saved while it ran; False if it was cancelled or deleted meanwhile."""
+        """The end of one that was saved while it ran; False if it was cancelled or deleted meanwhile. Its own
+        node's word holds, though others took that node for dead."""
         changed = await self._database.write(
             lambda t: t.run(
                 "UPDATE response SET status = :status, body = :body WHERE id = :id AND org_id = :org"
-                " AND status IN ('queued', 'in_progress')",
+                " AND (status IN ('queued', 'in_progress') OR (status = 'failed' AND node_id = :me))",
                 status=body["status"],
                 body=msgspec.json.encode(body),
                 id=body["id"],
                 org=org_id,
+                me=self._node_id,
             ),
             durable=True,
         )
@@ -176,9 +182,20 @@ class Responses:
             if gone < AT_ONCE:
                 return forgotten
 
-    def _fail_orphans(self, transaction: Transaction) -> None:
-        transaction.run(
-            "UPDATE response SET status = 'failed' WHERE status IN ('queued', 'in_progress')"
-            " AND node_id NOT IN (SELECT id FROM money_node WHERE lease_until > :now)",
-            now=self._clock(),
+    async def given_up(self, ids: Iterable[str]) -> list[str]:
+        """Those of these that nobody wants any more: cancelled or deleted, perhaps on another node."""
+        given_up = []
+        for response_id in list(ids):
+            row = await self._database.read_one("SELECT status FROM response WHERE id = :id", id=response_id)
+            if row is None or row["status"] == "cancelled":
+                given_up.append(response_id)
+        return given_up
+
+    async def fail_orphans(self) -> int:
+        """Say of those whose node has no lease any more that they failed. Billing takes the leases of dead
+        nodes away, so no clock is asked here."""
+        if not await self._database.read(f"SELECT id FROM response WHERE {_ORPHANED} LIMIT 1"):
+            return 0
+        return await self._database.write(
+            lambda t: t.run(f"UPDATE response SET status = 'failed' WHERE {_ORPHANED}")
         )

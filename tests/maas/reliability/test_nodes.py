@@ -11,7 +11,7 @@ import pytest
 
 from openglm.maas.gateway.exchange import HELD_OUTPUT
 from openglm.maas.money.nodes import LEASE_S
-from tests.maas.reliability.conftest import Home, read_until_it_breaks, script
+from tests.maas.reliability.conftest import Child, Home, read_until_it_breaks, script
 
 PACE_S = 0.005
 
@@ -62,4 +62,44 @@ def test_a_node_that_was_taken_for_dead_charges_what_it_delivers_all_the_same(ho
     (wrote,) = home.upstream.billed.values()
     assert row["output_text"] == wrote["completion"]
     assert row["status"] == ("ok" if tokens < HELD_OUTPUT else "partial")
+    home.check_books()
+
+
+def in_the_background(home: Home, child: Child) -> str:
+    """A long response that has begun there."""
+    body = {"model": "glm", "input": script(tokens=4_000, pace_s=PACE_S), "background": True}
+    made = httpx.post(f"{child.url}/v1/responses", json=body, headers=home.headers, timeout=60)
+    assert made.status_code == 200, made.text
+    return made.json()["id"]
+
+
+@pytest.mark.slow
+def test_a_response_in_the_background_of_a_node_that_died_is_said_to_have_failed(home: Home, wait_until):
+    with home.serving() as one, home.serving() as two:
+        path = f"{two.url}/v1/responses/{in_the_background(home, one)}"
+        wait_until(begun(home))
+        one.kill()
+        with httpx.Client(headers=home.headers, timeout=60) as client:
+            assert client.get(path).json()["status"] == "in_progress"
+            wait_until(lambda: client.get(path).json()["status"] == "failed")
+        wait_until(lambda: not home.rows("SELECT 1 FROM hold WHERE state = 'open'"))
+    home.check_books()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["cancel", "delete"])
+def test_a_response_in_the_background_is_stopped_from_any_node(home: Home, wait_until, way):
+    with home.serving() as one, home.serving() as two:
+        path = f"{two.url}/v1/responses/{in_the_background(home, one)}"
+        wait_until(begun(home))
+        with httpx.Client(headers=home.headers, timeout=60) as client:
+            answer = client.post(f"{path}/cancel") if way == "cancel" else client.delete(path)
+            assert answer.status_code == 200
+            wait_until(lambda: home.upstream.open == 0)
+            wait_until(lambda: not home.rows("SELECT 1 FROM hold WHERE state = 'open'"))
+            assert client.get(path).status_code == (200 if way == "cancel" else 404)
+    (row,) = home.usage().values()
+    (wrote,) = home.upstream.billed.values()
+    assert row["output_text"] == wrote["completion"] < 4_000
+    assert row["status"] == "partial"
     home.check_books()

@@ -121,6 +121,8 @@ PROOFS = {
         "reliability/test_nodes.py": [
             "test_a_node_whose_loop_stands_still_is_not_taken_for_dead",
             "test_a_node_that_was_taken_for_dead_charges_what_it_delivers_all_the_same",
+            "test_a_response_in_the_background_of_a_node_that_died_is_said_to_have_failed",
+            "test_a_response_in_the_background_is_stopped_from_any_node",
         ],
         "gateway/test_outages.py": ["test_connections_that_are_cut_all_the_time_lose_no_bill_and_no_hold"],
         "reliability/test_clocks.py": [

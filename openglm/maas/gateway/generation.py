@@ -46,12 +46,14 @@ async def open_exchange(
     affinity: str | None = None,
     judged: bool = False,
     admitted: bool = False,
+    prompt_first: bool = False,
 ) -> Exchange:
     """Admit a request and start its answer; raises what refuses it, charged with nothing.
 
     `client_request_id`: the caller's own name for it, of which no two may run or have been answered;
     `affinity`: what it calls its conversation, so that cached prefixes are met again; `judged`: it has
-    passed the moderation hook already; `admitted`: a slot of the limits is held for it.
+    passed the moderation hook already; `admitted`: a slot of the limits is held for it; `prompt_first`:
+    its prompt's tokens are told before anything else.
     """
     request = known(platform, call, request)
     if not judged:
@@ -78,7 +80,16 @@ async def open_exchange(
         if slot:
             slot.leave(0)
         raise
-    return Exchange(platform, call, request, slot=slot, bill=bill, answer=answer, covered=covered)
+    return Exchange(
+        platform,
+        call,
+        request,
+        slot=slot,
+        bill=bill,
+        answer=answer,
+        covered=covered,
+        prompt_first=prompt_first,
+    )
 
 
 async def embed(

@@ -173,6 +173,7 @@ class Loop:
         if self._closed:
             return None
         self._closed = True
+        self._platform.go_on(self._box.close())  # no server need wait for the bill
         return self._platform.go_on(self._finish(self._exchange.close()))
 
     async def _finish(self, settling: asyncio.Task[None] | None) -> None:
@@ -189,7 +190,6 @@ class Loop:
         finally:
             if self._slot:
                 self._slot.leave((self._before + self._exchange.usage).total_tokens)
-            await self._box.close()
 
     def _next(self) -> int:
         self._index += 1

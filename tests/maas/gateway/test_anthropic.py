@@ -242,11 +242,18 @@ def test_every_cut_of_the_models_answer_is_the_same_stream(house: House):
     assert content(piece=1) == content(piece=7) == content(crlf=True) == content(usage="last") == whole
 
 
-def test_an_upstream_that_counts_at_the_end_or_never_is_told_as_far_as_it_is_known(house: House):
-    late = events(house.post(PATH, body(True, tokens=3, prompt=20, usage="last")).text)
-    assert late[0][1]["message"]["usage"]["input_tokens"] == 0
+def test_an_upstream_that_counts_at_the_end_or_never_tells_clients_the_prompt_first(house: House):
+    script = {"tokens": 3, "prompt": 20, "usage": "last"}
+    counted = house.post(f"{PATH}/count_tokens", {"model": "glm", "messages": ask(**script)}).json()
+    late = events(house.post(PATH, body(True, **script)).text)
+    assert late[0][1]["message"]["usage"]["input_tokens"] == counted["input_tokens"] > 0
     assert late[-2][1]["usage"]["input_tokens"] == 20
-    assert house.post(PATH, body(tokens=3, usage="never")).json()["usage"]["output_tokens"] == 0
+    never = events(house.post(PATH, body(True, **{**script, "usage": "never"})).text)
+    assert never[0][1]["message"]["usage"]["input_tokens"] == counted["input_tokens"]
+    assert never[-2][1]["usage"]["output_tokens"] == 3
+    asked = house.upstream.counting
+    house.post(PATH, body(True, **{**script, "usage": "always"}))
+    assert house.upstream.counting == asked  # who counts from the first word is asked nothing
 
 
 def test_what_the_models_server_is_asked(house: House):

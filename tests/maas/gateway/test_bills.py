@@ -161,12 +161,23 @@ def test_an_upstream_that_dies_in_the_middle_is_billed_for_what_it_said(house: H
     assert row["output_text"] <= 4
 
 
-def test_an_upstream_without_usage_is_counted_with_its_own_tokenizer_and_marked(house: House, wait_until):
-    assert house.post("/v1/chat/completions", chat(tokens=6, usage="never")).status_code == 200
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/paas/v4/chat/completions", "/v1/messages"])
+def test_an_upstream_without_usage_is_counted_with_its_own_tokenizer_and_the_client_reads_the_bill(
+    house: House, wait_until, path: str, stream: bool
+):
+    body = chat(stream, tokens=6, usage="never")
+    if stream and path.startswith("/v1/chat"):
+        body["stream_options"] = {"include_usage": True}
+    answer = house.post(path, body)
+    assert answer.status_code == 200
+    data = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+    said = ([one for one in data if one.get("usage")][-1] if stream else answer.json())["usage"]
     house.settled(wait_until)
     (row,) = house.usage()
-    assert row["output_text"] == 6
-    assert row["estimated"] == 1
+    assert (row["output_text"], row["estimated"]) == (6, 1)
+    assert said.get("prompt_tokens", said.get("input_tokens")) == row["input_uncached"] > 0
+    assert said.get("completion_tokens", said.get("output_tokens")) == 6
 
 
 def test_a_request_sent_twice_under_one_idempotency_key_is_refused_while_and_after_it_runs(house, wait_until):

@@ -6,10 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.house import PASSWORD, House, aside, housed
-
-WIDE = {"viewport": {"width": 1440, "height": 900}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "locale": "zh-CN", "color_scheme": "dark"}
+from tests.web.house import PASSWORD, PHONE, WIDE, House, aside, housed
 
 
 @pytest.fixture
@@ -65,9 +62,7 @@ def test_set_up_fits_a_phone_and_speaks_chinese_in_the_dark(visit: Callable[...,
     expect(page.get_by_role("heading", name="想聊点什么？")).to_be_visible()
 
 
-def test_a_wrong_token_makes_no_account_and_says_what_to_do(
-    visit: Callable[..., Page], house: House
-) -> None:
+def test_a_wrong_token_makes_no_account_and_says_what_to_do(visit: Callable[..., Page], house: House) -> None:
     page = visit(house.url, "setup?token=glmu_wrong")
     fill(page, Name="Eve", E_mail="eve@example.com", Password=PASSWORD)
     press(page, "Create the account")

@@ -14,7 +14,9 @@ STATIC = ROOT / "openglm" / "static"
 REBUILD = "web/build.sh builds it again; commit web/ and openglm/static together"
 MAX_SCRIPT_GZIP = 150_000  # bytes of script before the page can be used; issue 4's bound
 MAX_STYLE_GZIP = 20_000
-MAX_BYTES = 5_000_000  # of everything, unpacked: diagrams and formulas are most of it, fetched by who sees one
+MAX_BYTES = (
+    5_000_000  # of everything, unpacked: diagrams and formulas are most of it, fetched by who sees one
+)
 
 
 def sha256(path: Path) -> str:

@@ -62,7 +62,7 @@ def url(service: Service) -> Iterator[str]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a server's page as a new visitor. A script error, a CSP breach or a foreign request fails the test."""
+    """Opens a page as a new visitor. A script error, a CSP breach or a foreign request fails the test."""
     contexts = []
     complaints: list[str] = []
 

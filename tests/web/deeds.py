@@ -39,8 +39,8 @@ def rows(page: Page) -> Locator:
 
 
 def rested(page: Page) -> None:
-    """No answer is being written."""
-    expect(button(page, "Send")).to_be_visible()
+    """Everything was sent, and no answer is being written."""
+    expect(page.get_by_role("log")).to_have_attribute("aria-busy", "false")
 
 
 def fits(page: Page) -> None:

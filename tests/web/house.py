@@ -77,7 +77,7 @@ class House:
 
 
 @contextmanager
-def housed(data: Path, **settings: Any) -> Iterator[House]:
+def housed(data: Path, *, port: int = 0, **settings: Any) -> Iterator[House]:
     """Nobody has signed up; two models answer over one channel and cost nothing."""
     platform = Platform(Settings(data=data, **settings))
 
@@ -89,7 +89,7 @@ def housed(data: Path, **settings: Any) -> Iterator[House]:
     aside(furnish())
     with FakeUpstream() as upstream:
         platform.router.add(Channel("fake", upstream.url, {name: name for name in MODELS}))
-        with Running(create_app(platform, page=True)) as url:
+        with Running(create_app(platform, page=True), port=port) as url:
             house = House(platform, upstream, url)
             upstream.plays = house.script_of
             yield house

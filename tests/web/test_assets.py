@@ -65,7 +65,7 @@ def test_the_page_stays_small(manifest: dict) -> None:
 
 
 def reached_at_start() -> set[str]:
-    """What the page names, what that imports, and the larger of the two languages' words of shell and chat."""
+    """What the page names, what that imports, and the words of shell and chat in both languages."""
     wanted = re.findall(r'"\./(assets/[^"]*)"', (STATIC / "index.html").read_text())
     first: set[str] = set()
     while wanted:

@@ -19,7 +19,7 @@ export interface Route extends Entry {
 
 const Nothing: View = () => null;
 const Console: View = lazy<{ page?: string; id?: string }>(() => import("../console/Console"));
-const Shared = lazy<Record<string, string>>(() => import("../chat/pages/Shared"));
+const Shared: View = lazy<{ token?: string }>(() => import("../chat/pages/Shared"));
 const SignIn = lazy<Record<string, string>>(() => import("./pages/SignIn"));
 const SignUp = lazy<Record<string, string>>(() => import("./pages/SignUp"));
 const SetUp = lazy<Record<string, string>>(() => import("./pages/SetUp"));

@@ -2,12 +2,13 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { startNew } from "./ChatArea";
 import { closeDrawer } from "../app/layout";
 import { keysShown } from "../app/keys";
-import { address } from "../app/router";
+import { address, go } from "../app/router";
 import { session } from "../app/session";
 import { t as shell } from "../app/words";
 import { Link } from "../ui/Button";
 import { Icon, type IconName } from "../ui/Icon";
-import { Menu } from "../ui/Menu";
+import { Menu, type MenuEntry } from "../ui/Menu";
+import { importFile } from "./importFile";
 import { loadMore, hasMore, listState, rename, rows, titleOf } from "./list";
 import type { Row } from "./model";
 import { onServer } from "./service";
@@ -55,8 +56,29 @@ function Places() {
           </Link>
         </li>
       ))}
+      <li>
+        <Menu label={shell.value.more} class="nav-link" entries={morePlaces}>
+          <Icon name="more" />
+          {shell.value.more}
+        </Menu>
+      </li>
     </ul>
   );
+}
+
+function morePlaces(): MenuEntry[] {
+  const strings = t.value;
+  const visit = (path: string) => () => {
+    closeDrawer();
+    go(path);
+  };
+  return [
+    { label: strings.prompts, icon: "list", run: visit("prompts") },
+    { label: strings.memory, icon: "brain", run: visit("memory") },
+    { label: strings.archived, icon: "archive", run: visit("archive") },
+    "line",
+    { label: strings.importFile, icon: "upload", run: () => void importFile() },
+  ];
 }
 
 function List() {

@@ -1,4 +1,5 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { address } from "../app/router";
 import { Icon } from "../ui/Icon";
 import { Lazy } from "../ui/Lazy";
 import { titleOf } from "./list";
@@ -17,6 +18,7 @@ export function Thread() {
   const scroller = useRef<HTMLDivElement>(null);
   const follows = useRef(true);
   const lastTop = useRef(0);
+  const begun = useRef(false); // the first look at a conversation may be at a message that was searched for
   const [away, setAway] = useState(false);
   const ids = path.value;
 
@@ -41,8 +43,12 @@ export function Thread() {
     return () => observer.disconnect();
   }, []);
   useLayoutEffect(() => {
-    follows.current = true; // a new question: the reader wants to see it
-    toBottom();
+    const wanted = address.peek().query.get("at");
+    const place = wanted && !begun.current ? document.getElementById(wanted) : null;
+    begun.current = true;
+    follows.current = place === null; // a new question: the reader wants to see it
+    if (place) place.scrollIntoView({ block: "center" });
+    else toBottom();
   }, [ids.at(-1), sending.value]);
   useEarlier(scroller);
 
@@ -52,7 +58,7 @@ export function Thread() {
         <h1 class="visually-hidden">{titleOf(conversation.value ?? { title: "" })}</h1>
         {earlier.value && <div class="loading small" data-earlier role="status" aria-label={t.value.loading} />}
         {ids.map((id, index) => (
-          <Lazy key={id} class="message-place" guess={GUESS_PX} pinned={index >= ids.length - PINNED}>
+          <Lazy key={id} id={id} class="message-place" guess={GUESS_PX} pinned={index >= ids.length - PINNED}>
             {() => <MessageView id={id} last={index === ids.length - 1} />}
           </Lazy>
         ))}

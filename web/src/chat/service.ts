@@ -17,6 +17,9 @@ export const onServer = computed(() => (backend.value instanceof ServerBackend ?
 export const onBrowser = computed(() => (backend.value instanceof BrowserBackend ? backend.value : null));
 export const me = computed(() => onServer.value?.me.value ?? null);
 
+/** Whether messages may carry files. */
+export const takesFiles = computed(() => me.value?.limits.attachment_bytes !== undefined);
+
 export const server = computed<Server>(() => backend.value?.server.value ?? { state: "connecting" });
 export const models = computed<Model[]>(() => (server.value.state === "ready" ? server.value.models : []));
 /** The chosen model if the server has it, else its first. */
@@ -26,6 +29,18 @@ export const modelName = (id: string | null): string => models.value.find((each)
 
 export function chooseModel(id: string): void {
   prefer({ model: id });
+}
+
+/** The backend, as soon as there is one: whoever is quick may write before the page knows where to. */
+export function ready(): Promise<ChatBackend> {
+  return new Promise((resolve) => {
+    const stop = effect(() => {
+      const found = backend.value;
+      if (found === null) return;
+      resolve(found);
+      queueMicrotask(() => stop()); // not before it is known what to stop
+    });
+  });
 }
 
 /** Follow the session: another user or organisation means other conversations. */

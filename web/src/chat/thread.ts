@@ -11,11 +11,11 @@ import { preferences } from "../app/preferences";
 import { address, go, match } from "../app/router";
 import { notify } from "../ui/notice";
 import type { Answering, ChatBackend, Taken, Turn } from "./backend";
-import { setDraft } from "./drafts";
+import { draftOf, setDraft } from "./drafts";
 import { put, rowChanged, tell } from "./list";
 import { type AttachmentPart, type ChatEvent, type Conversation, type Message, newId, type Opened, type Settings } from "./model";
 import { atMostEvery } from "./pace";
-import { backend, model } from "./service";
+import { backend, model, ready } from "./service";
 import { t } from "./words";
 
 const DRAW_MS = 40;
@@ -72,7 +72,7 @@ async function show(from: ChatBackend, id: string | null): Promise<void> {
   }
   threadState.value = "loading";
   try {
-    const opened = await from.open(id);
+    const opened = await from.open(id, address.peek().query.get("at"));
     if (openId.peek() === id) take(opened);
   } catch (error) {
     if (openId.peek() !== id) return;
@@ -107,8 +107,10 @@ function take({ path: messages, earlier: before, ...rest }: Opened): void {
 
 function keep(message: Message): void {
   const old = cells.get(message.id);
-  if (old) old.value = message;
-  else {
+  // Of a message that is being written, a reading may be older than what the stream has told since.
+  const isStale = old !== undefined && message.state === "running" && isNewer(message);
+  if (old && !isStale) old.value = message;
+  else if (!old) {
     cells.set(message.id, signal(message));
     known.value = known.peek() + 1;
   }
@@ -117,6 +119,9 @@ function keep(message: Message): void {
     if (other && other.peek().siblings.length < message.siblings.length) other.value = { ...other.peek(), siblings: message.siblings };
   }
 }
+
+/** Events may have told more of a message than another answer of the server. */
+const isNewer = ({ id, version }: Message) => (cells.get(id)?.peek().version ?? -1) > version;
 
 /** Read the open path again: it changed elsewhere, or events were missed. */
 async function refresh(): Promise<void> {
@@ -215,6 +220,8 @@ function flush(): void {
 
 /** A message in a new state, or one that another tab or device added below what is shown. */
 function hearMessage(message: Message): void {
+  const isOrphan = message.parent_id !== null && !cells.has(message.parent_id) && sending.peek() === null;
+  if (isOrphan) void refresh(); // its question was asked while nobody listened here
   batch(() => {
     keep(message);
     if (path.peek().includes(message.id) || message.parent_id !== (path.peek().at(-1) ?? null)) return;
@@ -235,8 +242,9 @@ function followRow(): void {
   const mine = conversation.peek();
   if (!row || !mine || row.id !== mine.id) return;
   const isNews = row.updated_at > mine.updated_at && backend.peek()?.kind === "server";
+  const wasHeard = watched.peek() !== null;
   conversation.value = { ...mine, ...row };
-  if (isNews && watched.peek() === null && sending.peek() === null) void refresh();
+  if (isNews && !wasHeard && sending.peek() === null) void refresh();
 }
 
 // ---- what the reader does -----------------------------------------------------------------------------------
@@ -268,35 +276,57 @@ function answering(models: readonly string[] = []): Answering {
   return { models: chosen, settings: settingsNow(), client_id: newId("turn_") };
 }
 
+/** The turn that no answer came to: perhaps it was taken. Sent again it has the same name, and is the same turn. */
+let unheard: { text: string; parent: string | null; conversation: string; client_id: string } | null = null;
+
 /** Send a message; false: it was not taken, and is still a draft. */
 export async function send(text: string, attachments: AttachmentPart[] = []): Promise<boolean> {
-  if (streaming.value || !backend.value) return false;
-  const from = backend.value;
-  const turn: Turn = { ...answering(), text, attachments: attachments.map((each) => each.file_id) };
+  if (streaming.value) return false;
   sending.value = { text, attachments };
   try {
-    const id = conversation.value?.id ?? (await begin(from, text, attachments));
-    const taken = await from.ask(id, leaf.value?.id ?? null, turn);
+    const from = await ready();
+    const turn: Turn = { ...answering(), text, attachments: attachments.map((each) => each.file_id) };
+    const id = conversation.value?.id ?? (await begin(from));
+    const parent = leaf.value?.id ?? null;
+    if (unheard?.text === text && unheard.parent === parent && unheard.conversation === id) turn.client_id = unheard.client_id;
+    unheard = { text, parent, conversation: id, client_id: turn.client_id };
+    const taken = await from.ask(id, parent, turn);
+    unheard = null;
     added(taken, turn.models.length > 1);
-    setDraft(id, { text: "", attachments: [] });
+    forgetSent(id, text, attachments);
     return true;
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
+    if (error.status !== null) unheard = null;
     notify(error.status === null ? t.value.notSent : [error.what, error.hint].filter(Boolean).join(" "));
+    giveBack(text, attachments);
     return false;
   } finally {
     sending.value = null;
   }
 }
 
-async function begin(from: ChatBackend, text: string, attachments: AttachmentPart[]): Promise<string> {
+async function begin(from: ChatBackend): Promise<string> {
   const made = await from.create({ ...seed.value, model: model.value?.id ?? null });
   conversation.value = made;
   seed.value = {};
-  setDraft(made.id, { text, attachments }); // until the message is taken
+  setDraft(made.id, draftOf(null)); // until the message is taken
   setDraft(null, { text: "", attachments: [] });
   go(`chat/${made.id}`);
   return made.id;
+}
+
+/** What was sent is no draft any more; what was typed meanwhile is. */
+function forgetSent(id: string, text: string, sent: readonly AttachmentPart[]): void {
+  const draft = draftOf(id);
+  const attachments = draft.attachments.filter(({ file_id }) => !sent.some((each) => each.file_id === file_id));
+  setDraft(id, { text: draft.text.trim() === text ? "" : draft.text, attachments });
+}
+
+function giveBack(text: string, attachments: AttachmentPart[]): void {
+  const id = conversation.peek()?.id ?? null;
+  const typed = draftOf(id).text;
+  if (typed.trim() !== text) setDraft(id, { text: [text, typed].filter(Boolean).join("\n\n"), attachments });
 }
 
 /** New messages at the end of what is shown, or in the place of what was shown from their parent on. */
@@ -305,15 +335,12 @@ function added({ user, answers }: Taken, beside: boolean): void {
   if (!first) return;
   batch(() => {
     const parent = path.peek().indexOf(first.parent_id ?? "");
-    for (const message of [...(user ? [user] : []), ...answers]) if (!isNewer(message)) keep(message);
+    for (const message of [...(user ? [user] : []), ...answers]) keep(message);
     path.value = [...path.peek().slice(0, parent + 1), ...(user ? [user.id] : []), ...(answers[0] ? [answers[0].id] : [])];
     const under = answers[0]?.parent_id;
     if (beside && under) sideBySide.value = new Set(sideBySide.peek()).add(under);
   });
 }
-
-/** Events may have told more of a message than the answer to the call that began it. */
-const isNewer = ({ id, version }: Message) => (cells.get(id)?.peek().version ?? -1) > version;
 
 export async function answerAgain(message: Message, models: readonly string[] = []): Promise<void> {
   if (streaming.value || !backend.value || !conversation.value) return;

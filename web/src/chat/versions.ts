@@ -11,5 +11,11 @@ export const versions = computed<Artifact[]>(() => {
     .filter((message) => message?.role === "assistant")
     .flatMap((message) => artifactsIn(message!.text))
     .filter(({ kind }) => kind === shown.kind);
-  return all.some(({ code }) => code === shown.code) ? all : [...all, shown];
+  return placeOf(shown, all) < 0 ? [...all, shown] : all;
 });
+
+/** Where it stands among versions: as it is, or as the beginning of one that has grown since. */
+export function placeOf({ code }: Artifact, all: readonly Artifact[]): number {
+  const same = all.findIndex((each) => each.code === code);
+  return same >= 0 ? same : all.findIndex((each) => each.code.startsWith(code));
+}

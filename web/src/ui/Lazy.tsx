@@ -7,6 +7,7 @@ import { Component, type ComponentChildren, createRef } from "preact";
 
 interface LazyProps {
   class?: string;
+  id?: string;
   /** Its height in px before it was ever drawn. */
   guess: number;
   /** Drawn wherever it is: the end of a text that grows. */
@@ -46,10 +47,10 @@ export class Lazy extends Component<LazyProps, { near: boolean }> {
     this.stop?.();
   }
 
-  override render({ class: look, guess, pinned, children }: LazyProps, { near }: { near: boolean }) {
+  override render({ class: look, id, guess, pinned, children }: LazyProps, { near }: { near: boolean }) {
     const drawn = near || pinned;
     return (
-      <div ref={this.box} class={look} style={drawn ? { height: "" } : { height: `${this.height ?? guess}px` }}>
+      <div ref={this.box} id={id} class={look} style={drawn ? { height: "" } : { height: `${this.height ?? guess}px` }}>
         {drawn && children()}
       </div>
     );

@@ -7,7 +7,7 @@ import { GrowingText } from "../../ui/GrowingText";
 import { Icon } from "../../ui/Icon";
 import { chooseFiles } from "../../ui/saveFile";
 import { draftOf, setDraft } from "../drafts";
-import { backend, me, model, onServer, server } from "../service";
+import { backend, me, model, onServer, server, takesFiles } from "../service";
 import { openId, runningIds, send, sending, stopAll, streaming } from "../thread";
 import { t } from "../words";
 import { AttachmentBar } from "./AttachmentBar";
@@ -23,8 +23,9 @@ export function Composer() {
   const strings = t.value;
   const key = openId.value;
   const draft = draftOf(key);
-  const shown = sending.value ? "" : draft.text;
-  const attachments = sending.value ? [] : draft.attachments;
+  const onItsWay = sending.value;
+  const shown = onItsWay && draft.text.trim() === onItsWay.text ? "" : draft.text; // else it was typed since
+  const attachments = draft.attachments.filter(({ file_id }) => !onItsWay?.attachments.some((each) => each.file_id === file_id));
   const [slashClosed, closeSlash] = useState(false);
   const slashKeys = useRef<((event: KeyboardEvent) => boolean) | null>(null);
   const write = (text: string) => {
@@ -37,7 +38,7 @@ export function Composer() {
     void send(draft.text.trim(), draft.attachments);
   };
   const files = (list: FileList | File[] | null | undefined) => {
-    if (!onServer.value || !list || list.length === 0) return false;
+    if (!takesFiles.value || !list || list.length === 0) return false;
     void attach(key, [...list]);
     return true;
   };
@@ -46,7 +47,7 @@ export function Composer() {
     <div
       class="composer-place"
       onDragOver={(event) => {
-        if (!onServer.value || !event.dataTransfer?.types.includes("Files")) return;
+        if (!takesFiles.value || !event.dataTransfer?.types.includes("Files")) return;
         event.preventDefault();
         dropping.value = true;
       }}
@@ -81,7 +82,7 @@ export function Composer() {
           autoFocus={!isNarrow.value}
         />
         <div class="composer-tools">
-          {onServer.value && (
+          {takesFiles.value && (
             <IconButton icon="clip" label={strings.attach} onClick={() => void chooseFiles({ multiple: true }).then(files)} />
           )}
           {model.value?.thinks !== false && <EffortMenu />}

@@ -24,14 +24,15 @@ function Answer({ message, last }: { message: Message; last: boolean }) {
   return (
     <section class={live ? "answer live" : "answer"}>
       <h2 class="visually-hidden">{modelName(message.model)}</h2>
-      <Body message={message} />
+      <AnswerBody message={message} />
       {!live && <Ending message={message} last={last} />}
       {!live && <Footer message={message} last={last} />}
     </section>
   );
 }
 
-function Body({ message }: { message: Message }) {
+/** What an answer says, without what one can do with it. */
+export function AnswerBody({ message }: { message: Message }) {
   const live = message.state === "running";
   return (
     <>

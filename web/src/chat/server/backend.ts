@@ -14,7 +14,7 @@ export interface Me {
   models: Model[];
   default_model: string | null;
   features: { web_search?: boolean; reader?: boolean; images?: boolean; voice?: boolean };
-  limits: { message_bytes: number; attachment_bytes: number; attachments: number };
+  limits: { message_bytes: number; attachment_bytes?: number; attachments: number };
 }
 
 /** An address of the chat API, in the organisation that was chosen. */

@@ -216,6 +216,7 @@ export const words = {
   useModelsOwn: "Use the default",
   // projects, assistants, prompts, memory
   save: "Save",
+  saved: "Saved",
   create: "Create",
   name: "Name",
   instructions: "Instructions",

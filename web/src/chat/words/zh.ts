@@ -205,6 +205,7 @@ export const words: Words = {
   off: "关",
   useModelsOwn: "用模型默认值",
   save: "保存",
+  saved: "已保存",
   create: "创建",
   name: "名称",
   instructions: "指令",

@@ -33,7 +33,7 @@ function smallestFonts(): Plugin {
   };
 }
 
-/** Mermaid's third layout, ELK, is a megabyte and a half under a licence that we do not ship. Diagrams that ask for it fail. */
+/** Mermaid's third layout, ELK, is a megabyte and a half under a licence that we do not ship; frame.ts draws without it. */
 function withoutElk(): Plugin {
   const stub = "\0without-elk";
   return {

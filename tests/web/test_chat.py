@@ -248,6 +248,41 @@ def test_the_chat_fits_a_phone_in_chinese_and_in_the_dark(enter: Enter, house: H
     fits(page)
 
 
+def test_diagrams_and_formulas_are_drawn_and_a_mistake_in_one_is_told(enter: Enter, house: House) -> None:
+    house.when(
+        "Draw",
+        words=[
+            "```mermaid\ngraph LR\n  A[Ask] --> B[Answer]\n```\n\n",
+            "```mermaid\ngraph LR\n  A[\n```\n\n",
+            "The mass is $m$, and $$E = mc^2$$\n\nIt costs $5 or $6.\n",
+        ],
+    )
+    page = enter()
+    send(page, "Draw")
+    shown = answer(page)
+    expect(shown.locator("img.diagram")).to_have_count(1)
+    assert shown.locator("img.diagram").evaluate("image => image.naturalWidth") > 50
+    expect(shown.get_by_text("The diagram has a mistake")).to_have_count(1)
+    expect(shown.locator(".katex")).to_have_count(2)
+    expect(shown).to_contain_text("It costs $5 or $6.")
+
+
+def test_the_archive_lists_what_was_put_there_and_gives_it_back(enter: Enter) -> None:
+    page = enter()
+    send(page, "Put away")
+    rested(page)
+    of_row(page, "Put away", "Archive")
+    expect(rows(page)).to_have_count(0)
+    from_menu(page, "More", "Archive")
+    expect(page.get_by_role("heading", name="Archive")).to_be_visible()
+    page.get_by_role("main").get_by_role("link", name="Put away").click()
+    expect(answer(page)).to_contain_text("w2")
+    page.go_back()
+    button(page, "Take out of the archive").click()
+    expect(page.get_by_text("The archive is empty")).to_be_visible()
+    expect(rows(page)).to_have_text(["Put away"])
+
+
 def asked(house: House, text: str, name: str) -> list[Any]:
     """What stood under this name in the requests that the model's server got for this text."""
     bodies = [body for body in house.upstream.bodies if body["messages"][-1]["content"] == text]

@@ -1,4 +1,4 @@
-"""What a model, a user or a stranger writes is shown and never run, on the page and in the artifacts' frame."""
+"""What a model, a user or a stranger writes is shown and never runs, on the page and in an artifact."""
 
 from collections.abc import Callable, Iterator
 
@@ -52,11 +52,11 @@ ATTACKS = (  # each would call attacked() somewhere
     "# <img src=x onerror=attacked()>",
     "$\\href{javascript:attacked()}{x}$ and $$\\htmlData{x=attacked()}{y}$$",
     "$\\includegraphics{javascript:attacked()}$",
-    '```mermaid\ngraph TD\n  A[<img src=x onerror=attacked()>] --> B\n  click B href "javascript:attacked()"\n```',
+    "```mermaid\ngraph TD\n  A[<img src=x onerror=attacked()>]\n  click A href 'javascript:attacked()'\n```",
     "\u202e<script>attacked()</script>\u0000",
 )
 ALL = "\n\n".join(ATTACKS)
-ARMED = "window.attacked = () => { document.title = 'attacked'; window.fell = true }"
+ARMED = "window.attacked = () => { document.title = 'attacked'; window.fell = true }; 0"
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +124,16 @@ def test_nothing_runs_in_a_question_a_title_a_thought_and_a_name(
 
 ESCAPES = """<!doctype html><p id=said>Drawn</p><script>
 const tries = {
-  parent: () => parent.document.title, top: () => top.location.assign("about:blank"), cookie: () => document.cookie,
-  storage: () => localStorage.length, opened: () => { if (!window.open("about:blank")) throw 0 },
+  parent: () => parent.document.title,
+  top: () => top.location.assign("about:blank"),
+  cookie: () => document.cookie,
+  storage: () => localStorage.length,
+  opened: () => { if (!window.open("about:blank")) throw 0 },
 }
 const say = (word) => { said.textContent += " " + word }
 for (const [name, attempt] of Object.entries(tries)) try { attempt(); say(name) } catch { }
 fetch("/api/console/session").then(() => say("fetched"), () => say("asked"))
-parent.postMessage({ type: "drawn", id: 1, svg: "<script>attacked()</script>" }, "*")
+parent.postMessage({ type: "drawn", id: 1, svg: "<svg onload=attacked()>" }, "*")
 </script>"""
 
 

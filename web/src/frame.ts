@@ -30,6 +30,8 @@ async function draw({ id, source, dark }: Extract<FrameTask, { type: "mermaid" }
     mermaid.initialize({
       startOnLoad: false,
       securityLevel: "strict",
+      layout: "dagre", // the other one, ELK, is not built in (vite.config.ts): no diagram may ask for it
+      secure: ["secure", "securityLevel", "startOnLoad", "maxTextSize", "maxEdges", "suppressErrorRendering", "layout"],
       theme: dark ? "dark" : "neutral",
       htmlLabels: false, // an image shows no HTML inside of SVG
       flowchart: { htmlLabels: false },

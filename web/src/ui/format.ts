@@ -21,7 +21,8 @@ export function formatPercent(share: number): string {
 /** Seconds with one decimal below ten, whole above. */
 export function formatSeconds(ms: number): string {
   const seconds = ms / 1000;
-  return new Intl.NumberFormat(locale(), { maximumFractionDigits: seconds < 10 ? 1 : 0 }).format(seconds);
+  const digits = seconds < 0.1 ? 2 : seconds < 10 ? 1 : 0;
+  return new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }).format(seconds);
 }
 
 export function formatRate(perSecond: number): string {

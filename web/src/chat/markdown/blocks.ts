@@ -20,6 +20,9 @@ export interface Read {
   definitions: number;
 }
 
+/** Characters that are read at a time: the lexer looks for the starts of formulas to the very end of what it gets. */
+const WINDOW = 32_000;
+
 const marked = new Marked({
   gfm: true,
   breaks: true, // models end lines where they mean it
@@ -50,19 +53,32 @@ export class BlockReader {
     const text = given.includes("\r") ? given.replace(/\r\n?/g, "\n") : given;
     if (!text.startsWith(this.text)) this.forget();
     this.text = text;
+    for (let window = WINDOW; ; ) {
+      const until = this.end + window;
+      const before = this.end;
+      const { open, links } = this.lex(text, until);
+      if (until >= text.length) return { blocks: [...this.settled, ...open], links, definitions: Object.keys(links).length };
+      window = this.end > before ? WINDOW : 2 * window; // a block that is longer than the window needs a larger one
+    }
+  }
+
+  /** Settle the blocks up to there but the last, which may go on; it is what comes back. A definition too may. */
+  private lex(text: string, until: number): { open: Block[]; links: TokensList["links"] } {
     const lexer = new Lexer(marked.defaults);
-    lexer.tokens.links = this.links;
-    const tokens = lexer.blockTokens(text.slice(this.end), lexer.tokens);
+    lexer.tokens.links = { ...this.links };
+    const tokens = lexer.blockTokens(text.slice(this.end, until), lexer.tokens);
     const last = tokens.findLastIndex(({ type }) => type !== "space");
     const open: Block[] = [];
     let at = this.end;
     for (const [index, token] of tokens.entries()) {
       at += token.raw.length;
-      if (token.type === "space" || token.type === "def") continue;
-      if (index < last) this.settle(token, at, text);
+      if (token.type === "space") continue;
+      if (token.type === "def") {
+        if (index < last) this.links = { [token["tag"]]: { href: token["href"], title: token["title"] }, ...this.links };
+      } else if (index < last) this.settle(token, at, text);
       else open.push(blockOf(token));
     }
-    return { blocks: [...this.settled, ...open], links: this.links, definitions: Object.keys(this.links).length };
+    return { open, links: lexer.tokens.links };
   }
 
   private settle(token: Token, end: number, text: string): void {

@@ -132,7 +132,7 @@ export const words = {
   chosen: "Chosen",
   perSecond: (rate: string) => `${rate} tokens/s`,
   firstAfter: (seconds: string) => `first after ${seconds} s`,
-  written: (count: string) => `${count} tokens`,
+  written: (count: string) => (count === "1" ? "1 token" : `${count} tokens`),
   read: (count: string) => `${count} tokens read`,
   cached: (count: string) => `${count} of them from the cache`,
   reasoned: (count: string) => `${count} tokens of thought`,

@@ -186,13 +186,13 @@ def test_names_without_end_are_refused_and_kept_nowhere(house: House):
         assert answer.status_code in (400, 404)
         assert len(answer.content) < 500
     before = 0
-    for number in range(30):
-        if number == 5:  # what one such request takes while it is there, is there
+    for number in range(50):
+        if number == 15:  # what such requests take while they are there, in any thread, is there
             before = process.memory_info().rss
         answer = house.post("/v1/chat/completions", {**body, "model": f"{number}" + "x" * 4_000_000})
         assert answer.status_code == 404
         assert len(answer.content) < 500
-    assert process.memory_info().rss - before < 50e6
+    assert process.memory_info().rss - before < 80e6  # of the 140 that came
     assert house.usage() == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from openglm.chat.routes import conversations, events, me, messages
+from openglm.chat.routes import attachments, conversations, events, me, messages, shelf, transfer
 from openglm.chat.routes.bodies import MESSAGE_BYTES
 from openglm.maas.console import create_api
 
@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 
 PATH = "/api/chat"
 BODY = 2 * MESSAGE_BYTES  # bytes: JSON escapes some characters
+IMPORT_BODY = 64 << 20
+PARTS = (me, conversations, messages, attachments, shelf, transfer, events)
 _TAGS = {
     "me": "Who is here, and what there is to choose from.",
     "conversations": "Trees of messages.",
     "messages": "Turns, other answers, edits, stops.",
+    "attachments": "Files that belong to messages.",
+    "shelf": "Projects, assistants, prompts, memories.",
+    "transfer": "Search, shares, export and import.",
     "events": "Server-sent events, which go on exactly where a listener was.",
 }
 
@@ -34,7 +39,14 @@ def create_chat(chat: Chat) -> ASGIApp:
             " something needs the header x-csrf-token of its GET /session. A household needs neither."
         ),
         tags=_TAGS,
-        routers=[part.router for part in (me, conversations, messages, events)],
-        bound=lambda path: BODY,
+        routers=[part.router for part in PARTS],
+        bound=_bound,
         state={"chat": chat},
     )
+
+
+def _bound(path: str) -> int | None:
+    """Uploads are spooled by their own route."""
+    if path == f"{PATH}/attachments":
+        return None
+    return IMPORT_BODY if path == f"{PATH}/import" else BODY

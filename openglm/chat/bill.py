@@ -11,9 +11,17 @@ if TYPE_CHECKING:
     from openglm.maas.database import Transaction
 
 
+MOST_TOOLS = 64  # of one answer that are charged
+
+
+def tool_id(request_id: str, number: int) -> str:
+    """What the call of a tool settles under."""
+    return f"{request_id}-tool-{number}"
+
+
 def bill_of(tx: Transaction, request_id: str | None) -> dict[str, Any] | None:
     """Tokens and cost of an answer, its tools' turns with it; None where nothing was charged."""
-    found = receipts(tx, turn_ids(request_id)) if request_id else []
+    found = receipts(tx, _ids(request_id)) if request_id else []
     if not found:
         return None
     by_plan = all(one.price_version.startswith("plan:") for one in found)
@@ -30,3 +38,7 @@ def bill_of(tx: Transaction, request_id: str | None) -> dict[str, Any] | None:
             "arithmetic": [line for one in found for line in one.arithmetic],
         },
     }
+
+
+def _ids(request_id: str) -> list[str]:
+    return [*turn_ids(request_id), *(tool_id(request_id, number) for number in range(1, MOST_TOOLS + 1))]

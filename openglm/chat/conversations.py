@@ -140,9 +140,17 @@ class Conversations:
                 raise no_conversation(conversation_id)
         return conversation_of(await self.row(owner, conversation_id))
 
-    async def delete(self, owner: Owner, conversation_id: str) -> None:
-        await self.row(owner, conversation_id)
-        await self._database.write(lambda tx: forget(tx, conversation_id), durable=True)
+    async def leave(self, owner: Owner, column: str, value: str) -> None:
+        """Take all conversations out of a project."""
+        assert column in COLUMNS, column
+        await self._database.write(
+            lambda tx: tx.run(
+                f"UPDATE chat_conversation SET {column} = NULL WHERE {column} = :value AND {OWN}",
+                value=value,
+                **owner.ids,
+            ),
+            durable=True,
+        )
 
 
 def settings_of(row: Row) -> dict[str, Any]:
@@ -156,7 +164,7 @@ def forget(tx: Transaction, conversation_id: str) -> None:
         " (SELECT id FROM chat_message WHERE conversation_id = :id AND state = 'running')",
         id=conversation_id,
     )
-    for table in ("chat_message", "chat_send"):
+    for table in ("chat_message", "chat_send", "chat_share", "chat_term"):
         tx.run(f"DELETE FROM {table} WHERE conversation_id = :id", id=conversation_id)
     tx.run("DELETE FROM chat_conversation WHERE id = :id", id=conversation_id)
 

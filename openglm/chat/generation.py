@@ -13,23 +13,28 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from openglm.chat.bill import bill_of
-from openglm.chat.draft import Draft
-from openglm.chat.prompt import history, request_of, shorter, turn_of
-from openglm.chat.shapes import Failure, Message, State
+from openglm.chat.draft import Draft, kept
+from openglm.chat.prompt import attached, history, request_of, shorter, turn_of
+from openglm.chat.search import index, words_apart
+from openglm.chat.setting import Setting, setting_of
+from openglm.chat.shapes import Failure, Message, Row, State
+from openglm.chat.tools import RoomTools
 from openglm.dialects import openai
 from openglm.errors import OpenGLMError, PromptTooLong
 from openglm.maas.database import DatabaseDown
 from openglm.maas.gateway import Call, Surface, open_answer
 from openglm.maas.ids import new_id
+from openglm.maas.knowledge import Question
 from openglm.messages import Event, ReasoningDelta, TextDelta
+from openglm.messages import Message as Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from openglm.chat.owner import Asker
     from openglm.chat.room import Chat
     from openglm.maas.database import Transaction
     from openglm.maas.gateway import Exchange, Loop
-    from openglm.maas.identity import Caller
     from openglm.messages import ChatRequest
 
 logger = logging.getLogger(__name__)
@@ -38,6 +43,7 @@ SURFACE = Surface("chat", lambda error, request_id: openai.encode_error(error), 
 PATH = "/api/chat"  # as usage rows name it
 GATHER_S = 0.025  # that deltas wait for company
 TRIES = 6  # at a prompt that is too long
+KNOWLEDGE_CHARS, QUOTE_CHARS = 20_000, 1_000  # of what knowledge bases know: in a prompt, of one citation
 AGAIN_S = 1.0  # before a row that the database did not take is written again
 
 
@@ -46,13 +52,14 @@ class Generation:
         self,
         chat: Chat,
         *,
-        caller: Caller,
+        asker: Asker,
         conversation_id: str,
         message: Message,
         settings: dict[str, Any],
     ):
         self.conversation_id = conversation_id
-        self.caller = caller
+        self.caller = asker.caller
+        self.owner = asker.owner
         self.draft = Draft(message)
         self.over = asyncio.Event()
         self._chat = chat
@@ -66,6 +73,7 @@ class Generation:
         self._first_ms: int | None = None
         self._thinking = False
         self._thought_ms: int | None = None  # from the first thought to the first word
+        self._marks = 0  # of citations
         self._told_at = 0.0
         self._telling: asyncio.TimerHandle | None = None
 
@@ -97,26 +105,75 @@ class Generation:
             self._chat.feeds.tell(self.conversation_id, "delta", delta)
 
     async def _answer(self) -> None:
-        request = await self._prompt()
-        self._exchange = await self._open(request)
+        setting = await self._setting()
+        request = await self._prompt(setting)
+        self._exchange = await self._open(request, setting)
         async for _, events in self._exchange:
             self._read(events)
 
-    async def _prompt(self) -> ChatRequest:
+    async def _setting(self) -> Setting:
+        conversation = await self._chat.conversations.row(self.owner, self.conversation_id)
+        return await setting_of(self._chat, self.owner, conversation, self._settings)
+
+    async def _prompt(self, setting: Setting) -> ChatRequest:
+        """What was said, with attachments and, before the question, what knowledge bases know of it."""
         chat, parent_id = self._chat, self._message.parent_id
         assert parent_id is not None, "an answer follows a message"
         rows, _ = await history(chat.tree, self.conversation_id, parent_id)
-        turns = [turn for row in rows if (turn := turn_of(row))]
-        return request_of(self._message.model or "", turns, self._settings)
+        turns = [turn for row in rows if (turn := await self._turn(row))]
+        if setting.knowledge:
+            turns.insert(-1, await self._knowledge(setting, rows[-1]["text"]))
+        model = self._message.model or ""
+        return request_of(model, turns, setting.settings, instructions=setting.instructions)
 
-    async def _open(self, request: ChatRequest) -> Exchange | Loop:
+    async def _turn(self, row: Row) -> Turn | None:
+        files = attached(row)
+        if row["role"] == "user" and files:
+            return await self._chat.attachments.turn(self.owner, row["text"], files, images=True)
+        return turn_of(row)
+
+    async def _knowledge(self, setting: Setting, question: str) -> Turn:
+        """The spans that answer the question, each a citation of the message under the mark it is told by."""
+        found = await self._chat.platform.knowledge.retrieve(
+            self.caller, Question(question[:1000]), list(setting.knowledge)
+        )
+        told = []
+        for one in found:
+            mark = self._cite(
+                {
+                    "title": one.document,
+                    "document_id": one.document_id,
+                    "url": one.url,
+                    "start": one.start,
+                    "end": one.end,
+                    "quote": kept(one.text[:QUOTE_CHARS]),
+                }
+            )
+            told.append(f"[{mark}] {one.document}\n{one.text}")
+        text = "\n\n".join(told)[:KNOWLEDGE_CHARS] or "Nothing was found that belongs to the question."
+        return Turn.of("system", f"Knowledge. Cite it by its marks where you use it.\n\n{text}")
+
+    def _cite(self, citation: dict[str, Any]) -> int:
+        """Show where something is from; the mark that the model is told to cite it by."""
+        self._marks += 1
+        self.draft.add_part({"type": "citation", "id": str(self._marks), **citation})
+        self._tell_whole()
+        return self._marks
+
+    async def _open(self, request: ChatRequest, setting: Setting) -> Exchange | Loop:
         """The answer's road. Where the model's window is too small, the oldest turns stay out, and a part of
         the message says so."""
         whole = len(request.messages)
         for _ in range(TRIES):
             try:
+                call = await self._call()
                 exchange = await open_answer(
-                    self._chat.platform, await self._call(), request, (), affinity=self.conversation_id
+                    self._chat.platform,
+                    call,
+                    request,
+                    setting.servers,
+                    ours=self._tools(call, setting),
+                    affinity=self.conversation_id,
                 )
             except PromptTooLong as error:
                 less = shorter(request, error)
@@ -129,6 +186,21 @@ class Generation:
                 self._tell_whole()
             return exchange
         raise PromptTooLong("the conversation does not fit into the model's window", hint="begin a new one")
+
+    def _tools(self, call: Call, setting: Setting) -> tuple[RoomTools, ...]:
+        if not setting.tools:
+            return ()
+        chat = self._chat
+        return (
+            RoomTools(
+                chat.platform,
+                chat.memory,
+                call=call,
+                owner=self.owner,
+                offered=setting.tools,
+                cite=self._cite,
+            ),
+        )
 
     async def _call(self) -> Call:
         """The request as the gateway knows it. Its id is in the row before anything is held, so that whoever
@@ -181,16 +253,19 @@ class Generation:
         """Write the row, then tell it: in this order, always, and until it is written."""
         self.tell()
         self.draft.version += 1
+        words = await words_apart(self.draft.text())
         while True:
             try:
-                await self._chat.database.write(lambda tx: self._write(tx, state, failure), durable=True)
+                await self._chat.database.write(
+                    lambda tx: self._write(tx, state, failure, words), durable=True
+                )
                 break
             except DatabaseDown:
                 await asyncio.sleep(AGAIN_S)
         await self._chat.ended(self)
         self.over.set()
 
-    def _write(self, tx: Transaction, state: State, failure: Failure | None) -> None:
+    def _write(self, tx: Transaction, state: State, failure: Failure | None, words: Sequence[str]) -> None:
         draft, now = self.draft, self._chat.clock()
         bill = bill_of(tx, self._request_id)
         thought = self._thought_ms
@@ -215,6 +290,7 @@ class Generation:
             id=draft.id,
         )
         tx.run("DELETE FROM chat_piece WHERE message_id = :id", id=draft.id)
+        index(tx, draft.id, words)
 
 
 def failure_of(error: Exception) -> Failure:

@@ -17,6 +17,7 @@ from openglm.chat.bill import bill_of
 from openglm.chat.draft import Piece
 from openglm.chat.elsewhere import Elsewhere
 from openglm.chat.pieces import PIECES, pieces_of
+from openglm.chat.search import index, words_of
 from openglm.maas.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class Keeper:
         )
 
     async def forget(self) -> None:
-        """Temporary conversations of yesterday."""
+        """Temporary conversations of yesterday, and files that were never sent."""
+        await self._chat.attachments.forget_unsent()
         before = self._chat.clock() - TEMPORARY_MS
         for row in await self._chat.database.read(
             "SELECT id FROM chat_conversation WHERE temporary = 1 AND created_at < :before LIMIT :most",
@@ -125,6 +127,7 @@ def interrupt(tx: Transaction, message_id: str) -> None:
         id=message_id,
     )
     tx.run("DELETE FROM chat_piece WHERE message_id = :id", id=message_id)
+    index(tx, message_id, words_of(texts["text"]))
 
 
 @dataclass(frozen=True, slots=True)

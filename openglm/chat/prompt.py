@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from openglm.chat.shapes import Row
 from openglm.messages import ChatRequest, Message, SamplingParams
 
@@ -54,6 +56,14 @@ def request_of(
         thinking=settings.get("thinking"),
         template_options={} if effort is None else {"reasoning_effort": effort},
     )
+
+
+def attached(row: Row) -> list[str]:
+    """The files of a message."""
+    if row["parts"] == "[]":
+        return []
+    parts = msgspec.json.decode(row["parts"])
+    return [part["file_id"] for part in parts if part["type"] == "attachment"]
 
 
 def turn_of(row: Row) -> Message | None:

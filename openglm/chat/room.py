@@ -11,13 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from openglm.chat.attachments import Attachments
 from openglm.chat.conversations import SEEN, Conversations, forget
 from openglm.chat.feed import Feeds
 from openglm.chat.generation import SURFACE, Generation
 from openglm.chat.keeper import Keeper
+from openglm.chat.memory import Memory
 from openglm.chat.owner import Owner
 from openglm.chat.pieces import PIECES, pieces_of
 from openglm.chat.shapes import Conversation, Message, Row, conversation_of, message_of
+from openglm.chat.shares import Shares
+from openglm.chat.shelf import Shelf
 from openglm.chat.takeover import Takeover
 from openglm.chat.titles import title_of
 from openglm.chat.tree import Tree
@@ -53,6 +59,10 @@ class Chat:
         self.conversations = Conversations(self.database, self.clock)
         self.tree = Tree(self.database)
         self.turns = Turns(self.database, node_id=self.node_id, clock=self.clock)
+        self.shelf = Shelf(self.database, platform.secrets, self.clock)
+        self.memory = Memory(self.database, self.shelf)
+        self.attachments = Attachments(platform)
+        self.shares = Shares(self.database, self.clock)
         self.takeover = Takeover(self.database)
         self.keeper = Keeper(self)
         self.feeds = Feeds()
@@ -117,7 +127,7 @@ class Chat:
     def _go(self, asker: Asker, conversation_id: str, message: Message, settings: Mapping[str, Any]) -> None:
         one = Generation(
             self,
-            caller=asker.caller,
+            asker=asker,
             conversation_id=conversation_id,
             message=message,
             settings=dict(settings),
@@ -164,6 +174,7 @@ class Chat:
         """Delete a conversation, whoever's; what is being written in it stops."""
         for one in [one for one in self.generations.values() if one.conversation_id == conversation_id]:
             one.stop("stopped")
+        await self.attachments.drop("conversation_id = :id", id=conversation_id)
         await self.database.write(lambda tx: forget(tx, conversation_id), durable=True)
         self.feeds.drop(conversation_id)
 
@@ -195,6 +206,17 @@ class Chat:
                 late.append(one.draft.message())
         here = [row for row in rows if row["node_id"] != self.node_id or row["id"] in self.generations]
         return [*self._over(here, siblings), *late]
+
+    async def whole(self, conversation_id: str) -> list[Message]:
+        """All messages of the tree, parents first."""
+        rows = await self.database.read(
+            "SELECT * FROM chat_message WHERE conversation_id = :id ORDER BY id", id=conversation_id
+        )
+        return self._over(await self._from_elsewhere(rows), {})
+
+    async def encoded(self, data: object) -> bytes:
+        """As JSON, away from the loop: a tree may be large."""
+        return await asyncio.to_thread(msgspec.json.encode, data)
 
     def _over(self, rows: Sequence[Row], siblings: Mapping[str | None, list[str]]) -> list[Message]:
         """Rows as messages; those that are written here as their drafts stand, everything told."""

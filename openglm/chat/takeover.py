@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from openglm.maas.database import Database, Transaction
 
 logger = logging.getLogger(__name__)
-TABLES = ("chat_conversation",)
+TABLES = ("chat_conversation", "chat_item", "chat_attachment", "chat_share", "chat_term")
 _ANY = " UNION ALL ".join(f"SELECT 1 FROM {table} WHERE org_id = :home" for table in TABLES)
 
 
@@ -39,6 +39,13 @@ class Takeover:
 
 
 def _move(tx: Transaction, owner: Owner) -> int:
+    # What the founder has chosen since stays.
+    tx.run(
+        "UPDATE chat_person SET org_id = :org, user_id = :user WHERE org_id = :home AND NOT EXISTS"
+        " (SELECT 1 FROM chat_person p WHERE p.org_id = :org AND p.user_id = :user)",
+        home=household.ORG,
+        **owner.ids,
+    )
     return sum(
         tx.run(
             f"UPDATE {table} SET org_id = :org, user_id = :user WHERE org_id = :home",

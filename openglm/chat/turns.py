@@ -14,6 +14,7 @@ import msgspec
 
 from openglm.chat.conversations import no_conversation
 from openglm.chat.owner import OWN, Owner
+from openglm.chat.search import index, words_apart
 from openglm.chat.tree import no_message
 from openglm.errors import Conflict, InvalidRequest
 from openglm.maas.ids import new_id
@@ -62,7 +63,8 @@ class Turns:
         self, owner: Owner, conversation_id: str, parent_id: str | None, said: Said | None, wanted: Wanted
     ) -> Begun:
         """A user's message below `parent_id` with answers below it; without `said`, answers alone."""
-        turn = _Turn(conversation_id, parent_id, said, wanted, self._node_id, self._clock())
+        words = await words_apart(said.text) if said else []
+        turn = _Turn(conversation_id, parent_id, said, wanted, words, self._node_id, self._clock())
         return await self._database.write(
             lambda tx: turn.write(tx, owner), durable=True, lock=conversation_id
         )
@@ -74,6 +76,7 @@ class _Turn:
     parent_id: str | None
     said: Said | None
     wanted: Wanted
+    words: Sequence[str]  # of what is said
     node_id: str
     now: int
 
@@ -146,11 +149,12 @@ class _Turn:
             parts=msgspec.json.encode(list(self.said.parts)).decode(),
             text=self.said.text,
         )
+        index(tx, message_id, self.words)
         return message_id
 
     def _answers(self) -> list[tuple[str, str]]:
-        """Ids in order, so that those compared side by side stand as they were asked for."""
-        ids = sorted(new_id("msg", self.now) for _ in self.wanted.models)
+        """Ids in order: behind the question's, and those compared side by side as they were asked for."""
+        ids = sorted(new_id("msg", self.now + 1) for _ in self.wanted.models)
         return list(zip(ids, self.wanted.models, strict=True))
 
     def _answer(self, tx: Transaction, parent_id: str | None, message_id: str, model: str) -> str:

@@ -18,6 +18,7 @@ from openglm.maas.agents import Agents, Conversations
 from openglm.maas.batches import Batches
 from openglm.maas.blobs import open_blobs
 from openglm.maas.database import Database, open_database
+from openglm.maas.documents.reading import text_apart
 from openglm.maas.files import Files
 from openglm.maas.finetuning import TRAINER, FineTuning
 from openglm.maas.gateway.rows import Errands, Vectors
@@ -261,6 +262,10 @@ class Platform:
     async def fetch_named(self, url: str, *, max_bytes: int, timeout_s: float) -> Fetched:
         """A URL that the operator wrote down, of their own network too."""
         return await self._operators_web.fetch(url, max_bytes=max_bytes, timeout_s=timeout_s)
+
+    async def text_of(self, content: bytes, name: str) -> str:
+        """The text of a document, read in a process of its own."""
+        return await text_apart(content, name)
 
     def check_open(self) -> None:
         """Raise once the platform is stopping: what has begun ends, nothing new begins."""

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from openglm.chat import PATH
+from openglm.chat.app import PARTS
 from tests.chat.conftest import listening, script
 
 
@@ -15,7 +16,25 @@ def anns(hall, ann, wait_until):
     """An id of Ann's for each name that a path may have."""
     conversation = ann.begin(title="of ann")
     answer = ann.answer(conversation, script(words=["a secret of ann"]), wait_until)
-    return {"conversation_id": conversation, "message_id": answer["id"]}
+    file = ann.post("attachments", files={"file": ("secret.txt", b"a secret of ann")}).json()
+    share = ann.post(f"conversations/{conversation}/shares", json={}).json()
+    items = {
+        kind: ann.post(kind, json=body).json()["id"]
+        for kind, body in (
+            ("projects", {"name": "secret"}),
+            ("assistants", {"name": "secret"}),
+            ("prompts", {"command": "x", "title": "secret", "text": "secret"}),
+            ("memories", {"text": "secret"}),
+        )
+    }
+    return {
+        "conversation_id": conversation,
+        "message_id": answer["id"],
+        "attachment_id": file["id"],
+        "share_id": share["id"],
+        "token": share["id"],
+        **items,
+    }
 
 
 BODIES = {
@@ -24,29 +43,33 @@ BODIES = {
     ("POST", "/messages/{message_id}/edit"): {"text": "hi", "client_id": "x"},
     ("POST", "/messages/{message_id}/rating"): {"value": 1},
     ("PATCH", "/conversations/{conversation_id}"): {"title": "mine now"},
+    ("POST", "/conversations/{conversation_id}/shares"): {},
+    ("PATCH", "/projects/{item_id}"): {"name": "mine now"},
+    ("PATCH", "/assistants/{item_id}"): {"name": "mine now"},
+    ("PATCH", "/prompts/{item_id}"): {"title": "mine now"},
+    ("PATCH", "/memories/{item_id}"): {"text": "mine now"},
 }
 
 
-def paths_of(page) -> list[tuple[str, str]]:
+def paths() -> list[tuple[str, str]]:
     """Every route of the document that takes an id."""
-    from openglm.chat.routes import conversations, events, me, messages
-
     found = [
         (method, route.path)
-        for part in (conversations, events, me, messages)
+        for part in PARTS
         for route in part.router.routes
         for method in sorted(route.methods)
         if "{" in route.path
     ]
-    assert len(found) >= 11
+    assert len(found) >= 25
     return found
 
 
 def test_ids_of_others_are_not_found_on_any_route(hall, ann, bob, anns, wait_until):
     before = ann.open(anns["conversation_id"])
-    for method, path in paths_of(bob):
+    for method, path in paths():
+        ids = {**anns, "item_id": anns.get(path.split("/")[1])}
         answer = bob.request(
-            method, path.format(**anns)[1:], json=BODIES.get((method, path)), params={"before": "msg_1"}
+            method, path.format(**ids)[1:], json=BODIES.get((method, path)), params={"before": "msg_1"}
         )
         assert answer.status_code == 404, (method, path, answer.text)
         assert answer.json()["error"]["code"] == "not_found"
@@ -54,6 +77,10 @@ def test_ids_of_others_are_not_found_on_any_route(hall, ann, bob, anns, wait_unt
     after = ann.open(anns["conversation_id"])
     assert after | {"at": ""} == before | {"at": ""}
     assert bob.get("conversations").json()["items"] == []
+    assert bob.get("search", params={"q": "secret"}).json()["items"] == []
+    for kind in ("projects", "assistants", "prompts", "memories"):
+        assert bob.get(kind).json() == []
+        assert [one["id"] for one in ann.get(kind).json()] == [anns[kind]]
 
 
 def test_a_message_of_another_conversation_is_not_found_in_ones_own(ann, bob, anns):
@@ -62,6 +89,11 @@ def test_a_message_of_another_conversation_is_not_found_in_ones_own(ann, bob, an
     assert bob.patch(f"conversations/{mine}", json={"leaf_id": anns["message_id"]}).status_code == 404
     body = {"text": "hi", "client_id": "x", "parent_id": anns["message_id"]}
     assert bob.post(f"conversations/{mine}/turns", json=body).status_code == 404
+    body = {"text": "hi", "client_id": "x", "attachments": [anns["attachment_id"]]}
+    assert bob.post(f"conversations/{mine}/turns", json=body).status_code == 404
+    assert bob.patch(f"conversations/{mine}", json={"project_id": anns["projects"]}).status_code == 404
+    assert bob.patch(f"conversations/{mine}", json={"assistant_id": anns["assistants"]}).status_code == 404
+    assert bob.post("projects", json={"name": "x", "files": [anns["attachment_id"]]}).status_code == 404
     earlier = bob.get(f"conversations/{mine}/messages", params={"before": anns["message_id"]})
     assert earlier.status_code == 404
 
@@ -100,6 +132,9 @@ def test_the_first_account_takes_over_what_the_household_wrote(hall, home, wait_
     me = home.get("me").json()
     assert (me["household"], me["user"], me["default_model"]) == (True, None, "air")
     conversation = home.begin(title="from before")
+    file = home.post("attachments", files={"file": ("note.txt", b"of the household")}).json()["id"]
+    home.post("memories", json={"text": "Lives here."})
+    home.put("memory", json={"on": False})
     first = home.answer(conversation, script(words=["kept"]), wait_until)
     running = home.say(conversation, script(tokens=400, pace_s=0.003), parent_id=first["id"])["answers"][0]
     ann = hall.page().sign_up("ann@example.com", setup=hall.platform.installation.setup_token)
@@ -109,6 +144,10 @@ def test_the_first_account_takes_over_what_the_household_wrote(hall, home, wait_
     assert ann.message(conversation, running["id"])["usage"]["output_text"] == 400
     again = ann.answer(conversation, script(words=["more"]), wait_until, parent_id=running["id"])
     assert again["text"] == "more"
+    assert ann.get(f"attachments/{file}/content").content == b"of the household"
+    assert [one["text"] for one in ann.get("memories").json()] == ["Lives here."]
+    assert ann.get("memory").json() == {"on": False}
+    assert len(ann.get("search", params={"q": "kept"}).json()["items"]) == 2
     wait_until(lambda: home.get("conversations").status_code == 401)
     bob = hall.page().sign_up("bob@example.com")
     assert bob.get("conversations").json()["items"] == []

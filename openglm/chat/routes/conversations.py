@@ -77,6 +77,7 @@ async def list_conversations(
 
 @router.post("/conversations", status_code=201)
 async def create_conversation(body: NewConversation, chat: Room, asker: Asking) -> Conversation:
+    await _check_shelf(chat, asker, body.project_id, body.assistant_id)
     given: dict[str, Any] = {
         "title": body.title.strip(),
         "titled_by": "user" if body.title.strip() else "words",
@@ -119,6 +120,7 @@ async def list_earlier(
 @router.patch("/conversations/{conversation_id}")
 async def change_conversation(conversation_id: str, body: Changes, chat: Room, asker: Asking) -> Conversation:
     await chat.conversations.row(asker.owner, conversation_id)
+    await _check_shelf(chat, asker, body.project_id, body.assistant_id)
     given = await _columns(chat, conversation_id, body)
     changed = await chat.conversations.change(asker.owner, conversation_id, given)
     chat.tell_conversation(asker.owner, changed)
@@ -143,6 +145,13 @@ async def _delete(conversation_id: str, chat: Any, asker: Asker) -> None:
     await chat.conversations.row(asker.owner, conversation_id)
     await chat.drop(conversation_id)
     chat.feeds.tell(asker.owner, "deleted", {"id": conversation_id})
+
+
+async def _check_shelf(chat: Any, asker: Asker, project_id: str | None, assistant_id: str | None) -> None:
+    if project_id is not None:
+        await chat.shelf.row(asker.owner, "project", project_id)
+    if assistant_id is not None:
+        await chat.shelf.row(asker.owner, "assistant", assistant_id, shown=True)
 
 
 async def _columns(chat: Any, conversation_id: str, body: Changes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from openglm.chat.attachments import BYTES
 from openglm.chat.owner import Asking, Room
 from openglm.chat.routes.bodies import ATTACHMENTS, MESSAGE_BYTES
 from openglm.errors import OpenGLMError
@@ -69,8 +70,8 @@ async def who_am_i(chat: Room, asker: Asking) -> Me:
         currency=platform.settings.currency,
         models=cards,
         default_model=chat.default_model(asker.caller) or None,
-        features={"web_search": False, "reader": False, "images": False, "voice": False},
-        limits={"message_bytes": MESSAGE_BYTES, "attachments": ATTACHMENTS},
+        features={"web_search": True, "reader": True, "images": False, "voice": False},
+        limits={"message_bytes": MESSAGE_BYTES, "attachments": ATTACHMENTS, "attachment_bytes": BYTES},
     )
 
 

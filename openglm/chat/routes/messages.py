@@ -10,6 +10,7 @@ from fastapi import APIRouter
 
 from openglm.chat.conversations import settings_of
 from openglm.chat.owner import Asker, Asking, Room
+from openglm.chat.prompt import attached
 from openglm.chat.routes.bodies import Again, Edit, Turn
 from openglm.chat.shapes import Message, Row, message_of
 from openglm.chat.turns import Said, Wanted
@@ -41,7 +42,7 @@ async def take_turn(conversation_id: str, body: Turn, chat: Room, asker: Asking)
     """Say something. The answer goes on whoever listens; the same `client_id` again is the same turn."""
     chat.check_open()
     row = await chat.conversations.row(asker.owner, conversation_id)
-    said = _said(body.text, ())
+    said = _said(body.text, await chat.attachments.parts(asker.owner, row["id"], body.attachments))
     return await _say(chat, asker, row, body, parent_id=body.parent_id, said=said)
 
 
@@ -66,7 +67,8 @@ async def edit_message(message_id: str, body: Edit, chat: Room, asker: Asking) -
     if message["role"] != "user":
         raise InvalidRequest("only what the user said can be edited", hint="regenerate the answer instead")
     row = await chat.conversations.row(asker.owner, message["conversation_id"])
-    said = _said(body.text, ())
+    files = attached(message) if body.attachments is None else body.attachments
+    said = _said(body.text, await chat.attachments.parts(asker.owner, row["id"], files))
     return await _say(chat, asker, row, body, parent_id=message["parent_id"], said=said)
 
 
@@ -108,7 +110,7 @@ def _said(text: str, parts: Sequence[dict[str, Any]]) -> Said:
 async def _wanted(chat: Any, asker: Asker, row: Row, body: Again) -> Wanted:
     if body.model and body.models:
         raise InvalidRequest("send model or models, not both", param="models")
-    models = body.models or [body.model or row["model"] or chat.default_model(asker.caller)]
+    models = body.models or [body.model or row["model"] or await _default(chat, asker, row)]
     settings = settings_of(row)
     if body.settings is not None:
         settings |= body.settings.model_dump(exclude_unset=True)
@@ -118,3 +120,12 @@ async def _wanted(chat: Any, asker: Asker, row: Row, body: Again) -> Wanted:
 async def _message(chat: Any, row: Row) -> Message:
     siblings = await chat.tree.siblings(row["conversation_id"], {row["parent_id"]})
     return message_of(row, siblings[row["parent_id"]])
+
+
+async def _default(chat: Any, asker: Asker, row: Row) -> str:
+    """The assistant's model, else the platform's first."""
+    if row["assistant_id"] is not None:
+        for one in await chat.shelf.list(asker.owner, "assistant", shown=True):
+            if one["id"] == row["assistant_id"] and one["model"]:
+                return str(one["model"])
+    return str(chat.default_model(asker.caller))

@@ -115,6 +115,17 @@ def kind_of(name: str) -> str:
     return KINDS[ending]
 
 
+async def text_apart(content: bytes, name: str) -> str:
+    """The text of what a user attached, by its name; what has no known ending is read if it is text."""
+    ending = name.rpartition(".")[2].lower() if "." in name else ""
+    if ending not in KINDS:
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            kind_of(name)  # raises, with all that can be read
+    return (await show_apart(content, Showing(KINDS.get(ending, "text")), FOR_DOCUMENTS)).content
+
+
 def told_by(content_type: str, name: str) -> tuple[str, str | None]:
     """The kind and the charset of what a server sent, by its content type, else by the name."""
     media, _, more = content_type.lower().partition(";")

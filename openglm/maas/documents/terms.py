@@ -33,7 +33,7 @@ _ASIDE = frozenset(
 def terms(text: str) -> list[str]:
     """What a chunk is found by."""
     found: list[str] = []
-    for token in _TOKENS.findall(_folded(text)):
+    for token in _TOKENS.findall(folded(text)):
         if _IS_CJK.match(token):
             found += token
             found += [token[at : at + 2] for at in range(len(token) - 1)]
@@ -45,7 +45,7 @@ def terms(text: str) -> list[str]:
 def query_terms(text: str) -> list[str]:
     """What a question asks for, each term once: pairs where there are pairs, without words of asking."""
     found: list[str] = []
-    for token in _TOKENS.findall(_folded(text)):
+    for token in _TOKENS.findall(folded(text)):
         if not _IS_CJK.match(token):
             found.append(_stem(token)[:MAX_TERM] if token not in _ASIDE else token)
         elif len(token) == 1:
@@ -80,7 +80,8 @@ def _little(numbers: array[int]) -> bytes:
     return numbers.tobytes()
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """Letters whose case and width do not count."""
     return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower()
 
 

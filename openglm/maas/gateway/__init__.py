@@ -5,6 +5,7 @@ from openglm.maas.gateway.call import Call, Surface
 from openglm.maas.gateway.exchange import Exchange
 from openglm.maas.gateway.generation import whole
 from openglm.maas.gateway.loop import Loop, open_answer, turn_ids
+from openglm.maas.gateway.payer import plan_pays
 from openglm.maas.gateway.retold import Watched
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Watched",
     "create_app",
     "open_answer",
+    "plan_pays",
     "turn_ids",
     "whole",
 ]

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from openglm.maas.database import Transaction
     from openglm.maas.gateway.call import Call
     from openglm.maas.limits import Slot
-    from openglm.maas.mcp import Toolbox
+    from openglm.maas.mcp import Toolbox, ToolSource
     from openglm.maas.money import Hold, Receipt
     from openglm.maas.platform import Platform
 
@@ -60,12 +60,13 @@ async def open_answer(
     chat: ChatRequest,
     servers: Sequence[McpServer],
     *,
+    ours: Sequence[ToolSource] = (),
     client_request_id: str | None = None,
     affinity: str | None = None,
     judged: bool = False,
 ) -> Exchange | Loop:
-    """As `open_exchange`, for a chat whose model may call the tools of MCP servers."""
-    if not servers:
+    """As `open_exchange`, for a chat whose model may call tools of MCP servers, or `ours`."""
+    if not servers and not ours:
         return await open_exchange(
             platform, call, chat, client_request_id=client_request_id, affinity=affinity, judged=judged
         )
@@ -82,7 +83,7 @@ async def open_answer(
     slot = await admission.place()
     box = None
     try:
-        box = await platform.mcp.open(servers, chat.tools, tenant=call.caller.org_id)
+        box = await platform.mcp.open(servers, chat.tools, tenant=call.caller.org_id, ours=ours)
         chat = await platform.image_links.read(chat, tenant=call.caller.org_id)  # once, for all turns
         chat = replace(chat, tools=(*chat.tools, *box.specs))
         first = await open_exchange(

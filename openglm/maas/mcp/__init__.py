@@ -7,6 +7,6 @@ tools/call.
 
 from openglm.maas.mcp.client import McpClient, Outcome, Tool
 from openglm.maas.mcp.servers import McpServers
-from openglm.maas.mcp.toolbox import Toolbox, open_toolbox
+from openglm.maas.mcp.toolbox import Toolbox, ToolSource, open_toolbox
 
-__all__ = ["McpClient", "McpServers", "Outcome", "Tool", "Toolbox", "open_toolbox"]
+__all__ = ["McpClient", "McpServers", "Outcome", "Tool", "ToolSource", "Toolbox", "open_toolbox"]

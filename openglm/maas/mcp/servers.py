@@ -10,7 +10,7 @@ from openglm.dialects.mcp import McpServer
 from openglm.errors import InvalidRequest
 from openglm.maas.mcp.client import McpClient
 from openglm.maas.mcp.places import Places
-from openglm.maas.mcp.toolbox import Toolbox, open_toolbox
+from openglm.maas.mcp.toolbox import Toolbox, ToolSource, open_toolbox
 from openglm.maas.outbound import GuardedSession
 from openglm.messages import ToolSpec
 
@@ -25,11 +25,21 @@ class McpServers:
         self.strangers_web = GuardedSession(connections=None)
         self._operators_web = GuardedSession(allow_private=True, connections=None)
 
-    async def open(self, servers: Sequence[McpServer], taken: Sequence[ToolSpec], *, tenant: str) -> Toolbox:
-        """The tools of a request's servers, once it is the tenant's turn; `taken` are the client's own."""
+    async def open(
+        self,
+        servers: Sequence[McpServer],
+        taken: Sequence[ToolSpec],
+        *,
+        tenant: str,
+        ours: Sequence[ToolSource] = (),
+    ) -> Toolbox:
+        """The tools of a request's servers, once it is the tenant's turn; `taken` are the client's own
+        functions, `ours` the platform's tools."""
+        if not servers:
+            return await open_toolbox((), taken, self.client, ours=ours)
         await self.places.enter(tenant)
         try:
-            box = await open_toolbox(servers, taken, self.client)
+            box = await open_toolbox(servers, taken, self.client, ours=ours)
         except BaseException:
             self.places.leave(tenant)
             raise

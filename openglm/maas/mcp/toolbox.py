@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import msgspec
 
@@ -26,12 +27,26 @@ RESULT_CHARS = 50_000
 _ODD = re.compile(r"[^A-Za-z0-9_-]")
 
 
+class ToolSource(Protocol):
+    """Where tools come from: a client of an MCP server, or a room of ours with tools of its own."""
+
+    server: McpServer
+
+    async def open(self) -> None: ...
+
+    async def tools(self) -> list[Tool]: ...
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Outcome: ...
+
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a name that the model says leads."""
 
     server: McpServer
-    client: McpClient
+    client: ToolSource
     tool: Tool
 
 
@@ -41,7 +56,7 @@ class Toolbox:
 
     places: Mapping[str, Place]
     listed: tuple[tuple[str, tuple[ToolSpec, ...]], ...]
-    clients: tuple[McpClient, ...]
+    clients: tuple[ToolSource, ...]
     closed: Callable[[], None] = lambda: None  # called once, at the end
 
     @property
@@ -75,17 +90,22 @@ class Toolbox:
 
 
 async def open_toolbox(
-    servers: Sequence[McpServer], taken: Sequence[ToolSpec], connect: Callable[[McpServer], McpClient]
+    servers: Sequence[McpServer],
+    taken: Sequence[ToolSpec],
+    connect: Callable[[McpServer], McpClient],
+    *,
+    ours: Sequence[ToolSource] = (),
 ) -> Toolbox:
     """Ask all servers for their tools. One that cannot be asked fails the request: it was counted on.
 
-    `taken` are the client's own functions; `connect` makes the client for a server.
+    `taken` are the client's own functions; `connect` makes the client for a server; `ours` are offered first.
     """
     if len(servers) > MAX_SERVERS:
         raise InvalidRequest(
             f"at most {MAX_SERVERS} MCP servers can be asked at once, got {len(servers)}", param="tools"
         )
-    clients = tuple(connect(server) for server in servers)
+    clients = (*ours, *(connect(server) for server in servers))
+    servers = [client.server for client in clients]
     asking = [asyncio.create_task(_tools(client)) for client in clients]
     try:
         found = await asyncio.gather(*asking)
@@ -100,7 +120,7 @@ async def open_toolbox(
     return Toolbox(places, listed, clients)
 
 
-def _named(found: Sequence[tuple[McpServer, McpClient, list[Tool]]], taken: set[str]) -> dict[str, Place]:
+def _named(found: Sequence[tuple[McpServer, ToolSource, list[Tool]]], taken: set[str]) -> dict[str, Place]:
     counts = Counter(_fit(tool.name) for _, _, tools in found for tool in tools)
     places: dict[str, Place] = {}
     for server, client, tools in found:
@@ -120,7 +140,7 @@ def _named(found: Sequence[tuple[McpServer, McpClient, list[Tool]]], taken: set[
     return places
 
 
-async def _tools(client: McpClient) -> list[Tool]:
+async def _tools(client: ToolSource) -> list[Tool]:
     await client.open()
     tools, allowed = await client.tools(), client.server.allowed_tools
     return [tool for tool in tools if allowed is None or tool.name in allowed]

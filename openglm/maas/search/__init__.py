@@ -3,6 +3,7 @@
 from openglm.maas.search.engine import Hit, Query, SearchEngine
 from openglm.maas.search.index import Document, LocalIndex
 from openglm.maas.search.reader import Reader
+from openglm.maas.search.routes import charged
 from openglm.maas.search.searxng import SearxngEngine
 
-__all__ = ["Document", "Hit", "LocalIndex", "Query", "Reader", "SearchEngine", "SearxngEngine"]
+__all__ = ["Document", "Hit", "LocalIndex", "Query", "Reader", "SearchEngine", "SearxngEngine", "charged"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from openglm.chat.pieces import pieces_of
 from openglm.chat.shapes import Row
+from openglm.errors import NotFound
 
 if TYPE_CHECKING:
     from openglm.chat.room import Chat
@@ -42,7 +43,10 @@ class Elsewhere:
         for message_id in ended:
             del told[message_id]
         if ended:
-            await chat.changed(conversation_id, *ended)
+            try:
+                await chat.changed(conversation_id, *ended)
+            except NotFound:  # deleted through that node
+                chat.feeds.drop(conversation_id)
 
     async def _tell(self, conversation_id: str, row: Row, told: dict[str, int]) -> None:
         chat, known = self._chat, row["id"] in told

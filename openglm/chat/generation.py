@@ -78,7 +78,14 @@ class Generation:
         self._telling: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
-        """The answer to its end, whatever that is."""
+        """The answer to its end, whatever that is. Nobody waits for one that broke."""
+        try:
+            await self._run()
+        finally:
+            self._chat.generations.pop(self.draft.id, None)
+            self.over.set()
+
+    async def _run(self) -> None:
         error: Exception | None = None
         if self._stopped is None:
             self._answering = asyncio.create_task(self._answer())
@@ -263,7 +270,6 @@ class Generation:
             except DatabaseDown:
                 await asyncio.sleep(AGAIN_S)
         await self._chat.ended(self)
-        self.over.set()
 
     def _write(self, tx: Transaction, state: State, failure: Failure | None, words: Sequence[str]) -> None:
         draft, now = self.draft, self._chat.clock()

@@ -9,6 +9,7 @@ from openglm.maas.console import (
     finetuning,
     keys,
     limits,
+    machine,
     money,
     orgs,
     people,
@@ -36,9 +37,10 @@ _TAGS = {
     "audit": "Who did what.",
     "people": "For operators: all users and organisations.",
     "serving": "For operators: models, channels, servers.",
+    "machine": "For operators: what fits this machine, and how it does.",
     "limits": "For operators: prices, limits, quotas, redeem codes.",
 }
-_PARTS = (session, orgs, keys, money, usage, requests, finetuning, audit, people, serving, limits, quotas)
+_PARTS = (session, orgs, keys, money, usage, requests, finetuning, audit, people, serving, machine, limits, quotas)
 
 
 def create_console(platform: Platform) -> ASGIApp:

@@ -12,6 +12,7 @@ from openglm.maas.console.access import Body, House, Seat, SignedIn, seat
 from openglm.maas.identity.invitations import Invitation
 from openglm.maas.identity.people import Member, Org, Project
 from openglm.maas.identity.roles import Role
+from openglm.maas.limits import Rule
 
 router = APIRouter(tags=["organisations"])
 Reader = Annotated[Seat, seat("org.read")]
@@ -63,6 +64,13 @@ async def rename_org(body: Name, here: Annotated[Seat, seat("org.edit")], platfo
     """Rename it."""
     await platform.accounts.rename_org(here.org_id, body.name, actor=here.actor)
     return await platform.accounts.org(here.org_id)
+
+
+@router.get("/organisations/{org_id}/limits")
+async def list_limits(here: Reader, platform: House) -> list[Rule]:
+    """How much the organisation, and each of its keys, may ask at once and in a minute."""
+    tier = (await platform.accounts.org(here.org_id)).tier
+    return [rule for rule in await platform.limits.rules.list() if rule.tier in (tier, "*")]
 
 
 @router.get("/organisations/{org_id}/members")

@@ -22,6 +22,7 @@ End = Annotated[int, Query(ge=1, le=2**53, description="ms UTC, before here")]
 By = Annotated[
     tuple[Literal["day", "model", "project", "key", "user", "kind"], ...], Query(min_length=1, max_length=3)
 ]
+Only = Annotated[str | None, Query(max_length=200, description="null: all of them")]
 LAST = 2**53
 
 
@@ -42,7 +43,7 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Requests, oldest first; give `next` as `after` for the ones that follow."""
+    """Requests in the order that was asked for; give `next` as `after` for the ones that follow."""
 
     rows: list[dict[str, Any]]
     next: str | None
@@ -91,13 +92,26 @@ async def requests(
     *,
     start: Start = 0,
     end: End = LAST,
+    order: Literal["oldest", "newest"] = "oldest",
+    request_id: Only = None,
+    model: Only = None,
+    project: Only = None,
+    key: Only = None,
     after: Annotated[str, Query(max_length=200)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Rows:
-    """Single requests with their tokens, cost and the arithmetic behind it."""
+    """Single requests with their tokens, cost and the arithmetic behind it; all, or those of one kind."""
     checked_period(start, end)
+    only = {"request_id": request_id, "model": model, "project_id": project, "key_id": key}
     rows = await usage_rows(
-        platform.database, here.org_id, start_ms=start, end_ms=end, after=_place(after), limit=limit
+        platform.database,
+        here.org_id,
+        start_ms=start,
+        end_ms=end,
+        after=_place(after),
+        newest=order == "newest",
+        only={name: value for name, value in only.items() if value is not None},
+        limit=limit,
     )
     last = f"{rows[-1]['created_at']}:{rows[-1]['request_id']}" if len(rows) == limit else None
     return Rows([row | {"cost": decimal_text(row["cost_nano"])} for row in rows], last)
@@ -128,10 +142,10 @@ async def models(here: Annotated[Seat, seat("org.read")], platform: House) -> li
     return offers
 
 
-def _place(after: str) -> tuple[int, str]:
+def _place(after: str) -> tuple[int, str] | None:
     """Where a page goes on, as an earlier page's `next` says it."""
     if not after:
-        return -1, ""
+        return None
     moment, colon, request_id = after.partition(":")
     if not colon or not moment.isdecimal() or len(moment) > 16:
         raise InvalidRequest("after must be the next of an earlier page", param="after")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ GROUPS = {
     "kind": "kind",
 }
 MOST_GROUPS = 10_000
+ONLY = ("request_id", "model", "project_id", "key_id", "user_id", "kind")  # what a page may be limited to
 _FIRST_OF_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -64,20 +65,30 @@ async def usage_rows(
     *,
     start_ms: int = 0,
     end_ms: int = 2**62,
-    after: tuple[int, str] = (-1, ""),
+    after: tuple[int, str] | None = None,
+    newest: bool = False,
+    only: Mapping[str, str] | None = None,
     limit: int = PAGE,
 ) -> list[dict[str, Any]]:
-    """Rows in order of time; the last row's (created_at, request_id) is where the next page goes on."""
+    """Rows in order of time, or newest first; the last row's (created_at, request_id) is where the next page
+    goes on. `only` names values of the columns ONLY."""
+    wanted = dict(only or {})
+    assert wanted.keys() <= set(ONLY), wanted
+    sign, turn = ("<", " DESC") if newest else (">", "")
+    at, last_id = after or ((2**62, "") if newest else (-1, ""))
+    limits = "".join(f" AND {name} = :only_{name}" for name in wanted)
     rows = await database.read(
         f"SELECT {', '.join(COLUMNS)}, arithmetic, balance_nano FROM usage_event WHERE org_id = :org_id"
-        " AND created_at >= :start AND created_at < :end AND created_at >= :at"
-        " AND (created_at > :at OR request_id > :id) ORDER BY created_at, request_id LIMIT :limit",
+        f" AND created_at >= :start AND created_at < :end AND created_at {sign}= :at"
+        f" AND (created_at {sign} :at OR request_id {sign} :id){limits}"
+        f" ORDER BY created_at{turn}, request_id{turn} LIMIT :limit",
         org_id=org_id,
         start=start_ms,
         end=end_ms,
-        at=after[0],
-        id=after[1],
+        at=at,
+        id=last_id,
         limit=limit,
+        **{f"only_{name}": value for name, value in wanted.items()},
     )
     return [{name: row[name] for name in (*COLUMNS, "arithmetic", "balance_nano")} for row in rows]
 
@@ -143,7 +154,7 @@ async def usage_csv(
 ) -> AsyncIterator[str]:
     """The rows as CSV, a page at a time, with the cost in the currency as a last column."""
     yield csv_line([*COLUMNS, "cost"])
-    after = (-1, "")
+    after = None
     while True:
         rows = await usage_rows(database, org_id, start_ms=start_ms, end_ms=end_ms, after=after)
         if rows:

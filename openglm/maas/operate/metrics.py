@@ -6,17 +6,33 @@ of money here are floats for graphs; the ledger is what is exact.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
+
     from openglm.maas.money import Receipt
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NANO = 1e9
 MANY_MODELS = 500  # series of their own; private models beyond share the label "other"
 _FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
+
+
+@dataclass(slots=True)
+class ModelTotals:
+    """What one model answered since this process started; the console shows the rates."""
+
+    model: str
+    answers: int = 0
+    broken: int = 0
+    input_uncached: int = 0
+    cache_read: int = 0
+    output: int = 0
 
 
 class _Answered(NamedTuple):
@@ -109,6 +125,25 @@ class GatewayMetrics:
     def text(self) -> bytes:
         return generate_latest(self._registry)
 
+    def totals(self) -> list[ModelTotals]:
+        """By model, in order of their names."""
+        found: dict[str, ModelTotals] = {}
+
+        def of(labels: dict[str, str]) -> ModelTotals:
+            return found.setdefault(labels["model"], ModelTotals(labels["model"]))
+
+        for sample in _samples(self._answers):
+            totals = of(sample.labels)
+            totals.answers += int(sample.value)
+            totals.broken += int(sample.value) if sample.labels["outcome"] == "broken" else 0
+        for sample in _samples(self._tokens):
+            totals, kind = of(sample.labels), sample.labels["kind"]
+            if kind in ("input_uncached", "cache_read"):
+                setattr(totals, kind, getattr(totals, kind) + int(sample.value))
+            elif kind.startswith("output"):
+                totals.output += int(sample.value)
+        return [found[name] for name in sorted(found)]
+
     def _answered(self, surface: str, model: str) -> _Answered:
         name = self._label(model)
         made = _Answered(
@@ -142,3 +177,9 @@ class GatewayMetrics:
             return "other"
         self._models.add(model)
         return model
+
+
+def _samples(counter: Counter) -> Iterator[Sample]:
+    """The values of a counter, without the times when they began."""
+    for metric in counter.collect():
+        yield from (sample for sample in metric.samples if sample.name.endswith("_total"))

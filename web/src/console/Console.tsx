@@ -8,6 +8,7 @@ import { t as shell } from "../app/words";
 import { Link } from "../ui/Button";
 import { EmptyState } from "../ui/EmptyState";
 import { Icon } from "../ui/Icon";
+import "./console.css";
 import { type ConsolePage, pages } from "./pages";
 import { t } from "./words";
 

@@ -65,8 +65,8 @@ export function Table<Row>({ label, columns, rows, keyOf, empty, onOpen }: Table
               onClick={(event) => !isControl(event.target) && onOpen?.(row)}
               onKeyDown={(event) => event.key === "Enter" && event.target === event.currentTarget && onOpen?.(row)}
             >
-              {columns.map(({ id, cell, numeric, wide }) => (
-                <td key={id} class={classes(numeric, wide)}>
+              {columns.map(({ id, title, cell, numeric, wide }) => (
+                <td key={id} class={classes(numeric, wide)} data-label={title}>
                   {cell(row)}
                 </td>
               ))}

@@ -1,0 +1,6 @@
+import { words } from "../../../app/locale";
+
+export const t = await words(
+  () => import("./en"),
+  () => import("./zh"),
+);

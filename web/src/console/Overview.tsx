@@ -108,7 +108,7 @@ function Trend({ sums, days }: { sums: Sum[]; days: number[] }) {
     <Chart
       title={title}
       labels={days.map(dayLabel)}
-      series={[{ name: title, values }]}
+      series={[{ name: isFree ? t.value.requests : t.value.cost, values }]}
       onPick={pick}
       {...(!isFree && { format: (nano: number) => formatNano(nano, currency()) })}
     />

@@ -1,6 +1,6 @@
 /** Series over time or categories, as bars or lines in SVG; the same numbers as a table on request. */
 
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { t } from "../app/words";
 import { IconButton } from "./Button";
 import { formatCompact } from "./format";
@@ -21,10 +21,23 @@ interface ChartProps {
   onPick?: (at: number) => void;
 }
 
-const WIDTH = 640;
+const FIRST_WIDTH = 640; // until it is known how wide the place is
+const LABEL_WIDTH = 72; // px that a label of the axis needs
 const LEFT = 48;
 const BOTTOM = 22;
 const TOP = 8;
+
+/** The width of an element as it is now: one unit of the drawing is one pixel, so its text is as large as any. */
+function useWidth<E extends Element>() {
+  const element = useRef<E>(null);
+  const [width, setWidth] = useState(FIRST_WIDTH);
+  useLayoutEffect(() => {
+    const observer = new ResizeObserver(([entry]) => entry && setWidth(Math.max(200, Math.round(entry.contentRect.width))));
+    if (element.current) observer.observe(element.current);
+    return () => observer.disconnect();
+  }, []);
+  return [element, width] as const;
+}
 
 export function Chart({ title, labels, series, kind = "bars", format = formatCompact, height = 200, onPick }: ChartProps) {
   const [asTable, setAsTable] = useState(false);
@@ -71,18 +84,20 @@ interface DrawingProps extends Required<Pick<ChartProps, "title" | "labels" | "s
 }
 
 function Drawing({ title, labels, series, kind, format, height, at, point, onPick }: DrawingProps) {
+  const [element, width] = useWidth<SVGSVGElement>();
   const sums = labels.map((_, index) => series.map(({ values }) => values[index] ?? 0));
   const top = niceTop(Math.max(0, ...sums.map((all) => (kind === "bars" ? all.reduce((a, b) => a + b, 0) : Math.max(0, ...all)))));
-  const step = (WIDTH - LEFT) / Math.max(1, labels.length);
+  const left = LEFT + 5 * Math.max(0, format(top).length - 6); // long amounts need more room
+  const step = (width - left) / Math.max(1, labels.length);
   const y = (value: number) => TOP + (height - TOP - BOTTOM) * (1 - value / top);
-  const x = (index: number) => LEFT + step * (index + 0.5);
-  const every = Math.max(1, Math.ceil(labels.length / 8));
+  const x = (index: number) => left + step * (index + 0.5);
+  const every = Math.max(1, Math.ceil((labels.length * LABEL_WIDTH) / (width - left)));
   return (
-    <svg viewBox={`0 0 ${WIDTH} ${height}`} role="img" aria-label={title} onPointerLeave={() => point(null)}>
+    <svg ref={element} viewBox={`0 0 ${width} ${height}`} height={height} role="img" aria-label={title} onPointerLeave={() => point(null)}>
       {[0, 0.5, 1].map((share) => (
         <g key={share} class="grid">
-          <line x1={LEFT} x2={WIDTH} y1={y(top * share)} y2={y(top * share)} />
-          <text x={LEFT - 8} y={y(top * share) + 4} text-anchor="end">
+          <line x1={left} x2={width} y1={y(top * share)} y2={y(top * share)} />
+          <text x={left - 8} y={y(top * share) + 4} text-anchor="end">
             {format(top * share)}
           </text>
         </g>
@@ -99,7 +114,7 @@ function Drawing({ title, labels, series, kind, format, height, at, point, onPic
         <rect
           key={index}
           class={at === index ? "column here" : "column"}
-          x={LEFT + step * index}
+          x={left + step * index}
           y={TOP}
           width={step}
           height={height - TOP - BOTTOM}

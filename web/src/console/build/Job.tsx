@@ -18,6 +18,7 @@ import { goesOn, type Job, type Point, toneOf, type WholeJob } from "./jobs";
 import { t } from "./words";
 
 const EVERY_MS = 2000;
+const MINUTE_MS = 60_000;
 
 /** One job: its curve grows while it trains. */
 export function JobPage({ org, id }: { org: string; id: string }) {
@@ -91,7 +92,7 @@ function Progress({ job, points }: { job: Job; points: Point[] }) {
       used={last.step}
       limit={last.total_steps + 1} // full only when it is done
       text={t.value.step(last.step, last.total_steps)}
-      {...(job.expected_end_at !== null && { hint: t.value.expectedEnd(formatAge(job.expected_end_at)) })}
+      {...((job.expected_end_at ?? 0) > Date.now() + MINUTE_MS && { hint: t.value.expectedEnd(formatAge(job.expected_end_at ?? 0)) })}
     />
   );
 }
@@ -131,7 +132,7 @@ function Details({ job, points }: { job: Job; points: Point[] }) {
         [t.value.trained, `${formatNumber(job.trained_tokens)} / ${formatNumber(job.expected_tokens)}`],
         ...(last?.tokens_per_second ? [[t.value.speed, t.value.tokensPerSecond(formatRate(last.tokens_per_second))] as const] : []),
         ...(last?.learning_rate ? [[t.value.learningRate, last.learning_rate.toExponential(2)] as const] : []),
-        ["", <span class="mono">{parameters.join(", ")}</span>],
+        [t.value.hyperparameters, <span class="mono">{parameters.join(", ")}</span>],
         [t.value.trainingFile, <span class="mono">{job.training_file}</span>],
         [t.value.created, formatTime(job.created_at)],
       ]}

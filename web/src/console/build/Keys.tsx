@@ -40,18 +40,18 @@ export default function Keys({ org }: PageProps) {
       <Intro hint={t.value.keysHint}>{make}</Intro>
       <Loaded load={load}>
         {(keys) => {
-          const live = keys.filter((key) => !hasEnded(key));
-          const over = keys.filter((key) => hasEnded(key) && !isOurs(key));
+          const live = keys.filter((key) => !hasEnded(key) && !isOurs(key));
+          const others = keys.filter((key) => hasEnded(key) !== isOurs(key)); // ended ones, and those that the console works with
           return (
             <>
               <Table
                 label={t.value.keysHint}
                 columns={columns(nameOf, open, (key) => void revoke(key))}
-                rows={ended ? [...live, ...over] : live}
+                rows={ended ? [...live, ...others] : live}
                 keyOf={(key) => key.id}
                 empty={<EmptyState title={t.value.noKeys} hint={t.value.noKeysHint} icon="key" />}
               />
-              {over.length > 0 && <Toggle label={t.value.showEnded} checked={ended} onChange={showEnded} />}
+              {others.length > 0 && <Toggle label={t.value.showEnded} checked={ended} onChange={showEnded} />}
             </>
           );
         }}

@@ -1,6 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { isObject, type Json } from "../../app/json";
+import { preferences } from "../../app/preferences";
 import { address, go } from "../../app/router";
 import { Button } from "../../ui/Button";
 import { EmptyState } from "../../ui/EmptyState";
@@ -51,7 +52,7 @@ interface BenchProps {
 function Bench({ org, project, choice, models }: BenchProps) {
   const [dialect, setDialect] = useState<Dialect>("openai");
   const [question, setQuestion] = useState<Question>(() => {
-    const wanted = address.value.query.get("model");
+    const wanted = address.value.query.get("model") ?? preferences.value.model;
     const known = models.find(({ name }) => name === wanted) ?? models[0];
     return { model: known?.name ?? "", text: t.value.defaultMessage, stream: true };
   });

@@ -1,7 +1,7 @@
 import { api } from "../../app/api";
 import { may } from "../../app/session";
 import { EmptyState } from "../../ui/EmptyState";
-import { formatBytes, formatNumber } from "../../ui/format";
+import { formatBytes, formatCompact, formatNumber } from "../../ui/format";
 import { Meter } from "../../ui/Meter";
 import { Table } from "../../ui/Table";
 import type { PageProps } from "../pages";
@@ -72,8 +72,10 @@ export default function Limits({ org }: PageProps) {
   );
 }
 
+const MILLION = 1_000_000;
+
 function QuotaMeter({ quota: { name, used, limit } }: { quota: Quota }) {
-  const shown = name.endsWith("_bytes") ? formatBytes : formatNumber;
+  const shown = name.endsWith("_bytes") ? formatBytes : (count: number) => (count < MILLION ? formatNumber(count) : formatCompact(count));
   const text = limit === null ? t.value.unbounded(shown(used)) : t.value.quotaOf(shown(used), shown(limit));
   return <Meter label={t.value.quotaNames[name] ?? name} used={used} limit={limit ?? 0} text={text} />;
 }

@@ -130,7 +130,7 @@ function Offers({ org, offers, onChange }: { org: string; offers: Offer[]; onCha
             ))}
             <footer>
               <span class="hint" title={offer.models.join(", ")}>
-                {t.value.modelCount(offer.models.length)}
+                {offer.models.includes("*") ? t.value.everyModel : t.value.modelCount(offer.models.length)}
               </span>
               {!isFree && may("billing.write") && <Button onClick={() => void deed(() => subscribe(offer))}>{t.value.subscribe}</Button>}
             </footer>

@@ -1,6 +1,6 @@
 /** One request that was billed, as the usage table keeps it. */
 
-import { formatSeconds } from "../../ui/format";
+import { formatNumber, formatSeconds } from "../../ui/format";
 import type { Tone } from "../parts/Pill";
 import { t } from "./words";
 
@@ -37,4 +37,10 @@ export const inputOf = (row: UsageRow) => row.input_uncached + row.cache_read + 
 export const outputOf = (row: UsageRow) => row.output_text + row.output_reasoning;
 export const stateOf = (row: UsageRow) => t.value.states[row.status] ?? row.status;
 export const toneOf = (row: UsageRow): Tone => (row.status === "ok" ? "good" : row.status === "failed" ? "bad" : "busy");
-export const lasting = (ms: number | null) => (ms === null ? "—" : t.value.seconds(formatSeconds(ms)));
+
+const SHORT_MS = 1000;
+
+export function lasting(ms: number | null): string {
+  if (ms === null) return "—";
+  return ms < SHORT_MS ? t.value.milliseconds(formatNumber(ms)) : t.value.seconds(formatSeconds(ms));
+}

@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { api } from "../../app/api";
 import { Button } from "../../ui/Button";
 import { TextField, Toggle } from "../../ui/Field";
-import { formatBytes, formatCompact, formatNumber } from "../../ui/format";
+import { formatBytes, formatNumber } from "../../ui/format";
 import { notify } from "../../ui/notice";
 import { deed } from "../parts/deed";
 import { Loaded } from "../parts/Loaded";
@@ -45,7 +45,7 @@ export function Catalogue({ models, onServe }: { models: Model[]; onServe: () =>
                   {[
                     t.value.parameters(formatNumber(known.parameters_billion)),
                     formatBytes(known.weight_gigabytes * 1e9),
-                    t.value.context(formatCompact(known.context)),
+                    t.value.context(`${Math.round(known.context / 1024)}K`),
                     known.languages.join(" "),
                   ].join(" · ")}
                 </span>

@@ -83,10 +83,9 @@ function State({ machine }: { machine: Machine }) {
       <Figure label={t.value.processors} hint={t.value.load(formatNumber(machine.load))}>
         {formatNumber(machine.processors)}
       </Figure>
-      <Figure label={t.value.version} hint={t.value.upFor(lasting(machine.up_s))}>
+      <Figure label={t.value.version} hint={`${machine.database === "sqlite" ? "SQLite" : "PostgreSQL"}, ${t.value.upFor(lasting(machine.up_s))}`}>
         {machine.version}
       </Figure>
-      <Figure label={t.value.database}>{machine.database === "sqlite" ? "SQLite" : "PostgreSQL"}</Figure>
     </Figures>
   );
 }

@@ -35,7 +35,7 @@ export function SessionList() {
             columns={[
               {
                 id: "agent",
-                title: t.value.sessions,
+                title: t.value.browser,
                 cell: (one: Signed) => (
                   <span title={one.agent}>
                     {browserName(one.agent)} {one.id === mine && <span class="tag">{t.value.thisOne}</span>}

@@ -44,6 +44,8 @@ export const words = {
   keysInUse: "Keys in use",
   usedLately: (count: number) => (count === 1 ? "1 used this week" : `${count} used this week`),
   modelsToCall: "Models to call",
+  cost: "Cost",
+  requests: "Requests",
   costPerDay: "Cost per day",
   requestsPerDay: "Requests per day",
   begin: "Begin here",

@@ -43,6 +43,8 @@ export const words: Words = {
   keysInUse: "有效密钥",
   usedLately: (count) => `本周使用 ${count} 个`,
   modelsToCall: "可用模型",
+  cost: "费用",
+  requests: "请求数",
   costPerDay: "每日费用",
   requestsPerDay: "每日请求数",
   begin: "从这里开始",

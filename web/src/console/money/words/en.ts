@@ -42,6 +42,7 @@ export const words = {
   tokens: "Tokens",
   inOut: (input: string, output: string) => `${input} in, ${output} out`,
   duration: "Duration",
+  milliseconds: (text: string) => `${text} ms`,
   seconds: (text: string) => `${text} s`,
   older: "Show older ones",
   noRequests: "No request fits",
@@ -111,7 +112,7 @@ export const words = {
   noStatementHint: "Top-ups, codes, requests and plans appear here.",
   memo: "What for",
   kinds: {
-    topup: "Top-up",
+    "top-up": "Top-up",
     redeem: "Code",
     usage: "Request",
     plan: "Plan",
@@ -167,6 +168,7 @@ export const words = {
   subscribed: "The plan is running",
   endPlan: "End the plan",
   endPlanText: "It ends now, and nothing is paid back.",
+  everyModel: "every model",
   modelCount: (count: number) => (count === 1 ? "1 model" : `${count} models`),
   // limits
   limitsHint: "How much may be asked at once and in a minute, and how much there may be of each thing.",
@@ -198,6 +200,7 @@ export const words = {
     project_keys: "API keys in one project",
     members: "Members",
     invitations: "Invitations",
+    organisations: "Organisations of one person",
   } as Record<string, string>,
 };
 

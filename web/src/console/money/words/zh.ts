@@ -40,6 +40,7 @@ export const words: Words = {
   tokens: "Token",
   inOut: (input, output) => `输入 ${input}，输出 ${output}`,
   duration: "耗时",
+  milliseconds: (text) => `${text} 毫秒`,
   seconds: (text) => `${text} 秒`,
   older: "显示更早的",
   noRequests: "没有符合条件的请求",
@@ -107,7 +108,7 @@ export const words: Words = {
   noStatementHint: "充值、兑换、请求和套餐都会出现在这里。",
   memo: "说明",
   kinds: {
-    topup: "充值",
+    "top-up": "充值",
     redeem: "兑换码",
     usage: "请求",
     plan: "套餐",
@@ -160,6 +161,7 @@ export const words: Words = {
   subscribed: "套餐已生效",
   endPlan: "终止套餐",
   endPlanText: "立即终止，不退款。",
+  everyModel: "全部模型",
   modelCount: (count) => `${count} 个模型`,
   limitsHint: "并发与每分钟的上限，以及各类资源的配额。",
   rates: "速率限制",
@@ -190,5 +192,6 @@ export const words: Words = {
     project_keys: "单个项目的 API 密钥",
     members: "成员",
     invitations: "邀请",
+    organisations: "每人的组织数",
   },
 };

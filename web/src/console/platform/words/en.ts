@@ -16,7 +16,6 @@ export const words = {
   hours: (count: number) => `${count} h`,
   days: (count: number) => (count === 1 ? "1 day" : `${count} days`),
   version: "Version",
-  database: "Database",
   processors: "Processors",
   load: (text: string) => `load ${text}`,
   memory: "Memory",

@@ -15,7 +15,6 @@ export const words: Words = {
   hours: (count) => `${count} 小时`,
   days: (count) => `${count} 天`,
   version: "版本",
-  database: "数据库",
   processors: "处理器",
   load: (text) => `负载 ${text}`,
   memory: "内存",

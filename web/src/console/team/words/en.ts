@@ -80,6 +80,7 @@ export const words = {
   passwordChanged: "The password is changed; other sessions have ended",
   renamed: "Your name is changed",
   sessions: "Where you are signed in",
+  browser: "Browser",
   thisOne: "this one",
   unknownBrowser: "Unknown browser",
   endSession: "Sign out there",

@@ -76,6 +76,7 @@ export const words: Words = {
   passwordChanged: "密码已修改，其他会话已退出",
   renamed: "名称已修改",
   sessions: "登录设备",
+  browser: "浏览器",
   thisOne: "当前",
   unknownBrowser: "未知浏览器",
   endSession: "退出该会话",

@@ -71,14 +71,15 @@ interface RunningProps {
 
 function Running({ org, standing, titleOf, onChange }: RunningProps) {
   const nameOf = useNames(org);
-  if (standing.subscriptions.length === 0) return <EmptyState title={t.value.noPlan} hint={t.value.noPlanHint} icon="bolt" />;
+  const running = standing.subscriptions.filter((one) => one.ends_at_ms > Date.now()); // one that was ended is told of for a while
+  if (running.length === 0) return <EmptyState title={t.value.noPlan} hint={t.value.noPlanHint} icon="bolt" />;
   const end = async (subscription: Subscription) => {
     const sure = await confirmed({ title: t.value.endPlan, text: t.value.endPlanText, action: t.value.endPlan, danger: true });
     if (sure && (await deed(() => api.delete(`${orgPath(org)}/subscriptions/${subscription.id}`)))) onChange();
   };
   return (
     <div class="halves">
-      {standing.subscriptions.map((one) => (
+      {running.map((one) => (
         <div key={one.id} class="box">
           <h3>{titleOf(one.plan)}</h3>
           <p class="hint">

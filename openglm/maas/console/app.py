@@ -40,7 +40,21 @@ _TAGS = {
     "machine": "For operators: what fits this machine, and how it does.",
     "limits": "For operators: prices, limits, quotas, redeem codes.",
 }
-_PARTS = (session, orgs, keys, money, usage, requests, finetuning, audit, people, serving, machine, limits, quotas)
+_PARTS = (
+    session,
+    orgs,
+    keys,
+    money,
+    usage,
+    requests,
+    finetuning,
+    audit,
+    people,
+    serving,
+    machine,
+    limits,
+    quotas,
+)
 
 
 def create_console(platform: Platform) -> ASGIApp:

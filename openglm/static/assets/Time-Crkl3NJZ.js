@@ -1,1 +1,0 @@
-import{c as e,t}from"./format-DHJQezpV.js";import{o as n}from"./Button-DsZhNEzP.js";function r({at:r}){return n(`time`,{dateTime:new Date(r).toISOString(),title:e(r),children:t(r)})}export{r as t};

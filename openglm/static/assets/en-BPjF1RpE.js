@@ -1,1 +1,0 @@
-var e={console:`Console`,overview:`Overview`,overviewHint:`What your organisation has, at a glance.`,groups:{start:`Start`,build:`Build`,money:`Usage and cost`,organisation:`Organisation`,platform:`Platform`},pages:{overview:`Overview`},yourRole:(e,t)=>`You are ${e} of ${t}.`};export{e as words};

@@ -1,0 +1,1 @@
+var e=`api/console/platform`,t=t=>`${e}/models/${encodeURIComponent(t)}`;export{t as n,e as t};

@@ -1,1 +1,0 @@
-var e={console:`控制台`,overview:`概览`,overviewHint:`一眼看清组织的现状。`,groups:{start:`开始`,build:`开发`,money:`用量与费用`,organisation:`组织`,platform:`平台`},pages:{overview:`概览`},yourRole:(e,t)=>`你是 ${t} 的 ${e}。`};export{e as words};

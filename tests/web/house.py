@@ -45,11 +45,15 @@ class House:
         return text
 
     def script_of(self, body: dict[str, Any]) -> dict[str, Any]:
-        said = body["messages"][-1]["content"]
+        asked = max(at for at, turn in enumerate(body["messages"]) if turn["role"] == "user")
+        said = body["messages"][asked]["content"]
         text = said if isinstance(said, str) else "".join(part.get("text", "") for part in said)
         if text.startswith("Write a title"):
             return {"status": 500}  # so conversations are called by their first words
-        return self.scripts.get(text, {})
+        script = self.scripts.get(text, {})
+        if turns := script.get("turns"):  # of an answer that calls tools
+            return turns[sum(turn["role"] == "assistant" for turn in body["messages"][asked:])]
+        return script
 
     def member(self, name: str = "Ann") -> tuple[str, dict[str, Any]]:
         """A new user, by e-mail address, and the browser state in which they are signed in."""

@@ -107,7 +107,7 @@ def test_an_address_below_the_page_is_still_there_after_signing_in_and_after_a_r
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 
 
-def test_before_anybody_has_signed_up_this_machine_chats_at_once(
+def test_before_anybody_has_signed_up_this_machine_chats_at_once_and_the_first_account_keeps_it(
     visit: Callable[..., Page], house: House
 ) -> None:
     page = visit(house.url, **WIDE)
@@ -116,4 +116,11 @@ def test_before_anybody_has_signed_up_this_machine_chats_at_once(
     page.get_by_role("textbox", name="Your message").press("Enter")
     expect(page.locator(".answer")).to_contain_text("w0 w1 w2")
     page.reload()
+    expect(page.locator(".answer")).to_contain_text("w0 w1 w2")
+    page.goto(f"{house.url}/{house.set_up}")  # the first account takes over what was said before it
+    fill(page, Name="Ann", E_mail="ann@example.com", Password=PASSWORD)
+    press(page, "Create the account")
+    press(page, "Continue")
+    press(page, "Start chatting")
+    page.get_by_role("complementary").get_by_role("link", name="Hello").click()
     expect(page.locator(".answer")).to_contain_text("w0 w1 w2")

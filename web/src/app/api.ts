@@ -29,12 +29,17 @@ export function setCsrf(token: string | null): void {
   csrf = token;
 }
 
-/** What to do when a call finds the session gone. True: it is back, call again. */
-let regain: () => Promise<boolean> = () => Promise.resolve(false);
+type Regain = (sentWith: string | null) => Promise<boolean>;
 
-export function onSignedOut(handler: () => Promise<boolean>): void {
+let regain: Regain = () => Promise.resolve(false);
+
+/** What to do when a call finds the session gone; it gets the token that the call had. True: call again. */
+export function onSignedOut(handler: Regain): void {
   regain = handler;
 }
+
+/** For who calls without `api`: the session is gone, wait until somebody is back. */
+export const comeBack = () => regain(csrf);
 
 export const api = {
   get: <T>(path: string, query: Query = {}, signal?: AbortSignal) =>
@@ -53,10 +58,11 @@ export function withQuery(path: string, query: Query): string {
 }
 
 async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const sentWith = csrf;
   try {
     return await once<T>(method, path, body, signal);
   } catch (error) {
-    if (!(error instanceof ApiError) || !mayBeOurSession(error, method) || !(await regain())) throw error;
+    if (!(error instanceof ApiError) || !mayBeOurSession(error, method) || !(await regain(sentWith))) throw error;
     return once<T>(method, path, body, signal);
   }
 }

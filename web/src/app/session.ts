@@ -127,14 +127,13 @@ let back: ((isBack: boolean) => void) | null = null;
 let waiting: Promise<boolean> | null = null;
 
 /** For calls that were refused: look again who is here, and wait until somebody is. */
-async function regainSession(): Promise<boolean> {
+async function regainSession(sentWith: string | null): Promise<boolean> {
   const before = session.peek();
   const state = await once<State>("GET", "api/console/session");
   setCsrf(state.csrf);
   if (state.user) {
-    const changed = before.kind !== "member" || before.state.csrf !== state.csrf;
     session.value = { kind: "member", state, user: state.user };
-    return changed; // the same session was refused for another reason: that is the caller's to tell
+    return state.csrf !== sentWith; // the same session was refused for another reason: the caller's to tell
   }
   if (before.kind !== "member") {
     await settle(state);

@@ -18,7 +18,6 @@ interface Share {
   id: string;
   created_at: number;
   expires_at: number | null;
-  revoked_at?: number | null;
 }
 
 interface Made extends Share {
@@ -36,10 +35,7 @@ export function ShareDialog({ conversation, close }: { conversation: string; clo
   const [shares, setShares] = useState<Share[]>([]);
   const path = at(`conversations/${conversation}/shares`);
   const load = () =>
-    api.get<{ items: Share[] }>(path).then(
-      ({ items }) => setShares(items.filter(({ revoked_at }) => !revoked_at)),
-      (error: unknown) => notify(failureOf(error).what),
-    );
+    api.get<Share[]>(path).then(setShares, (error: unknown) => notify(failureOf(error).what));
   useEffect(() => void load(), []);
   const { busy, failure, send } = useSend(async () => {
     const ms = SPANS[span];

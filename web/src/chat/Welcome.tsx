@@ -1,13 +1,12 @@
 import { useEffect, useState } from "preact/hooks";
 import { Avatar } from "../app/AccountBar";
-import { api, ApiError } from "../app/api";
 import { formatNumber } from "../ui/format";
 import { Icon, Mark } from "../ui/Icon";
 import { safeHref } from "./markdown/blocks";
-import type { Assistant } from "./pages/assistant";
+import { tell } from "./list";
+import { type Assistant, loadAssistant } from "./pages/assistant";
 import { projects } from "./projects";
 import { model, onServer, server } from "./service";
-import { at } from "./server/backend";
 import { seed, send } from "./thread";
 import { t } from "./words";
 
@@ -42,10 +41,10 @@ function Plain() {
 function WithAssistant({ id }: { id: string }) {
   const [assistant, setAssistant] = useState<Assistant | null>(null);
   useEffect(() => {
-    api.get<Assistant>(at(`assistants/${id}`)).then(setAssistant, (error: unknown) => {
-      if (!(error instanceof ApiError)) throw error;
-      seed.value = {}; // it is gone: a conversation without it
-    });
+    loadAssistant(id).then((found) => {
+      if (found) setAssistant(found);
+      else seed.value = {}; // it is gone: a conversation without it
+    }, tell);
   }, [id]);
   if (assistant === null) return <div class="welcome" />;
   return (

@@ -40,6 +40,7 @@ function follow(from: ChatBackend): () => void {
     hush = from.watchList((event) => {
       if (event.type === "conversation") put(event.conversation);
       else if (event.type === "deleted") rows.value = rows.value.filter(({ id }) => id !== event.id);
+      else if (event.what === "state") void load(from); // events were missed, or many came at once
       else changedElsewhere.value = { what: event.what, times: changedElsewhere.peek().times + 1 };
     });
     void load(from);

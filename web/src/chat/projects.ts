@@ -3,7 +3,6 @@
 import { effect, signal } from "@preact/signals";
 import { ApiError, api } from "../app/api";
 import { changedElsewhere } from "./list";
-import type { AttachmentPart } from "./model";
 import { onServer } from "./service";
 import { at } from "./server/backend";
 
@@ -11,7 +10,8 @@ export interface Project {
   id: string;
   name: string;
   instructions: string;
-  files: (AttachmentPart & { id?: string })[];
+  /** Attachments, by id. */
+  files: string[];
   knowledge: string[];
 }
 
@@ -19,8 +19,7 @@ export const projects = signal<readonly Project[]>([]);
 
 export async function loadProjects(): Promise<void> {
   try {
-    const { items } = await api.get<{ items: Project[] }>(at("projects"));
-    projects.value = items;
+    projects.value = await api.get<Project[]>(at("projects"));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error; // the list stays as it was; the page of projects tells more
   }

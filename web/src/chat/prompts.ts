@@ -11,7 +11,7 @@ export interface Prompt {
   command: string;
   title: string;
   text: string;
-  visibility: "private" | "organisation";
+  visibility: "private" | "organisation" | "listed";
   mine?: boolean;
 }
 
@@ -20,7 +20,7 @@ export const prompts = signal<readonly Prompt[] | null>(null);
 /** Loaded when the first slash is typed, or the page of prompts is opened. */
 export async function loadPrompts(): Promise<void> {
   try {
-    prompts.value = (await api.get<{ items: Prompt[] }>(at("prompts"))).items;
+    prompts.value = await api.get<Prompt[]>(at("prompts"));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error; // the page of prompts tells more
   }

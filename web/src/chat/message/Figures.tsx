@@ -22,13 +22,15 @@ export function Figures({ message }: { message: Message }) {
     duration_ms !== null && strings.took(formatSeconds(duration_ms)),
     cost && cost.nano !== null && formatNano(cost.nano, currency),
     cost && cost.credits !== null && strings.credits(formatNumber(cost.credits)),
-    ...(cost?.arithmetic ?? []),
   ];
   return (
-    <ul class="figures">
-      {lines.filter(Boolean).map((line, index) => (
-        <li key={index}>{line}</li>
-      ))}
-    </ul>
+    <div class="figures">
+      <ul>
+        {lines.filter(Boolean).map((line, index) => (
+          <li key={index}>{line}</li>
+        ))}
+      </ul>
+      {cost && cost.arithmetic.length > 0 && <pre tabIndex={0}>{cost.arithmetic.join("\n")}</pre>}
+    </div>
   );
 }

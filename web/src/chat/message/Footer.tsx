@@ -22,13 +22,14 @@ export function Footer({ message, last }: { message: Message; last: boolean }) {
   if (!hasContent(message) && message.siblings.length < 2) return null;
   const again = !streaming.value && message.state !== "failed";
   const line = usageLine(message);
+  const isBeside = message.parent_id !== null && sideBySide.value.has(message.parent_id);
   return (
     <footer class={last ? "answer-footer" : "answer-footer older"}>
-      <Siblings message={message} previous={strings.previousAnswer} next={strings.nextAnswer} />
+      {!isBeside && <Siblings message={message} previous={strings.previousAnswer} next={strings.nextAnswer} />}
       {message.siblings.length > 1 && message.parent_id && (
         <IconButton
           icon="columns"
-          label={sideBySide.value.has(message.parent_id) ? strings.oneByOne : strings.sideBySide}
+          label={isBeside ? strings.oneByOne : strings.sideBySide}
           onClick={() => toggleSideBySide(message.parent_id!)}
         />
       )}

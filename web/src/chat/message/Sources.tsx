@@ -14,7 +14,7 @@ export function Sources({ parts }: { parts: readonly Part[] }) {
       <span>{t.value.sources(cited.length)}</span>
       {cited.map((source, index) => (
         <button key={source.id || index} type="button" class="source" title={source.title} onClick={() => showSource(source)}>
-          <b>{index + 1}</b>
+          <b>{source.id || index + 1}</b>
           <span>{source.title || source.url}</span>
         </button>
       ))}

@@ -3,12 +3,14 @@ import type { ToolCallPart } from "../model";
 import { onServer } from "../service";
 import { t } from "../words";
 
-const ICONS: Record<string, IconName> = { web_search: "globe", web_reader: "file", knowledge: "book", remember: "brain" };
+const ICONS: Record<string, IconName> = { web_search: "globe", read_page: "file", knowledge: "book", remember: "brain" };
+
+const OURS = "openglm"; // tools of the platform itself
 
 /** A tool that was called: what it was asked, and what it answered. */
 export function ToolCard({ call, live }: { call: ToolCallPart; live: boolean }) {
   const strings = t.value;
-  const name = strings.toolNames[call.name] ?? call.name;
+  const known = strings.toolNames[call.name];
   const state = call.error || call.state === "failed" ? "failed" : call.state === "running" ? "running" : call.output ? "done" : null;
   const said = { failed: strings.toolFailed, running: strings.toolRunning, done: strings.toolDone };
   return (
@@ -16,8 +18,12 @@ export function ToolCard({ call, live }: { call: ToolCallPart; live: boolean }) 
       <summary>
         <Icon name={ICONS[call.name] ?? "tool"} />
         <span>
-          {strings.toolCall} <code>{name}</code>
-          {call.server && <small> {call.server}</small>}
+          {known ?? (
+            <>
+              {strings.toolCall} <code>{call.name}</code>
+            </>
+          )}
+          {call.server && call.server !== OURS && <small> {call.server}</small>}
         </span>
         <span class="grow" />
         {state && <span class="tool-state">{said[state]}</span>}

@@ -11,7 +11,7 @@ import { tell } from "../list";
 import { me, models } from "../service";
 import { at } from "../server/backend";
 import { t } from "../words";
-import type { Assistant } from "./assistant";
+import { type Assistant, loadAssistant } from "./assistant";
 import { Page } from "./Page";
 
 const NEW: Omit<Assistant, "id"> = {
@@ -23,7 +23,7 @@ const NEW: Omit<Assistant, "id"> = {
   tools: {},
   examples: [],
   model: null,
-  sampling: null,
+  sampling: {},
   visibility: "private",
 };
 const PICTURE_PX = 96;
@@ -33,7 +33,7 @@ export function AssistantPage({ id }: { id: string }) {
   const isNew = id === "new";
   const [assistant, setAssistant] = useState<Omit<Assistant, "id"> | null>(isNew ? NEW : null);
   useEffect(() => {
-    if (!isNew) api.get<Assistant>(at(`assistants/${id}`)).then(setAssistant, tell);
+    if (!isNew) loadAssistant(id).then((found) => (found ? setAssistant(found) : go("assistants", { replace: true })), tell);
   }, [id]);
   if (assistant === null) return <Page title={t.value.assistants} />;
   return (
@@ -100,9 +100,11 @@ function Form({ id, given }: { id: string | null; given: Omit<Assistant, "id"> }
         options={Object.entries(strings.visibilities)}
         onChange={(visibility) => change({ visibility: visibility as Assistant["visibility"] })}
       />
-      <Button type="submit" kind="primary" busy={busy}>
-        {strings.save}
-      </Button>
+      <div class="buttons">
+        <Button type="submit" kind="primary" busy={busy}>
+          {strings.save}
+        </Button>
+      </div>
     </form>
   );
 }

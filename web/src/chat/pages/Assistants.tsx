@@ -1,23 +1,23 @@
 import { Avatar } from "../../app/AccountBar";
-import { api, withQuery } from "../../app/api";
+import { api } from "../../app/api";
 import { confirmed } from "../../app/dialogs";
-import { go, hrefOf } from "../../app/router";
+import { go } from "../../app/router";
 import { useSend } from "../../app/useSend";
 import { Button } from "../../ui/Button";
 import { EmptyState } from "../../ui/EmptyState";
 import { FailureNote } from "../../ui/FailureNote";
 import { Icon } from "../../ui/Icon";
 import { Menu, type MenuEntry } from "../../ui/Menu";
-import { chooseFiles } from "../../ui/saveFile";
+import { chooseFiles, saveFile } from "../../ui/saveFile";
 import { tell } from "../list";
 import { at } from "../server/backend";
 import { seed } from "../thread";
 import { t } from "../words";
-import type { Assistant } from "./assistant";
+import { type Assistant, loadAssistants } from "./assistant";
 import { Page, useLoaded } from "./Page";
 
 export function Assistants() {
-  const { value, failure, load } = useLoaded(async () => (await api.get<{ items: Assistant[] }>(withQuery(at("assistants"), { listed: true }))).items);
+  const { value, failure, load } = useLoaded(loadAssistants);
   const bring = useSend(async () => {
     const [file] = await chooseFiles({ accept: "application/json,.json" });
     if (!file) return;
@@ -57,6 +57,15 @@ export function Assistants() {
   );
 }
 
+async function takeOut({ id, name }: Assistant): Promise<void> {
+  try {
+    const file = await api.get<object>(at(`assistants/${id}/export`));
+    saveFile(`${name}.json`, "application/json", JSON.stringify(file, null, 2));
+  } catch (error) {
+    tell(error);
+  }
+}
+
 function Card({ assistant, changed }: { assistant: Assistant; changed: () => Promise<void> }) {
   const { id, name, picture, description, mine } = assistant;
   const begin = () => {
@@ -68,7 +77,7 @@ function Card({ assistant, changed }: { assistant: Assistant; changed: () => Pro
     if (await confirmed(question)) await api.delete(at(`assistants/${id}`)).then(changed, tell);
   };
   const entries = (): MenuEntry[] => [
-    { label: t.value.exportAssistant, icon: "download", run: () => location.assign(hrefOf(at(`assistants/${id}/export`))) },
+    { label: t.value.exportAssistant, icon: "download", run: () => void takeOut(assistant) },
     ...(mine === false
       ? []
       : ([

@@ -18,7 +18,7 @@ interface Fact {
 const LONGEST = 500; // characters
 
 export function Memory() {
-  const facts = useLoaded(async () => (await api.get<{ items: Fact[] }>(at("memories"))).items);
+  const facts = useLoaded(() => api.get<Fact[]>(at("memories")));
   const use = useLoaded(async () => (await api.get<{ on: boolean }>(at("memory"))).on);
   const [text, setText] = useState("");
   const add = useSend(async () => {
@@ -39,9 +39,11 @@ export function Memory() {
       >
         <FailureNote failure={add.failure} />
         <TextField label={t.value.newMemory} placeholder={t.value.memoryPlaceholder} maxLength={LONGEST} value={text} onInput={setText} />
-        <Button type="submit" kind="primary" busy={add.busy}>
-          {t.value.save}
-        </Button>
+        <div class="buttons">
+          <Button type="submit" kind="primary" busy={add.busy}>
+            {t.value.save}
+          </Button>
+        </div>
       </form>
       {facts.value?.length === 0 && <EmptyState title={t.value.memoryEmpty} icon="brain" />}
       <ul class="plain-list">

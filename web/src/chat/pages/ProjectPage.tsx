@@ -1,10 +1,9 @@
 import { useEffect, useState } from "preact/hooks";
-import { api } from "../../app/api";
+import { api, ApiError } from "../../app/api";
 import { confirmed } from "../../app/dialogs";
 import { go } from "../../app/router";
 import { useSend } from "../../app/useSend";
 import { Button, IconButton } from "../../ui/Button";
-import { EmptyState } from "../../ui/EmptyState";
 import { FailureNote } from "../../ui/FailureNote";
 import { TextArea, TextField } from "../../ui/Field";
 import { Icon } from "../../ui/Icon";
@@ -22,7 +21,7 @@ import { t } from "../words";
 import { Page, useLoaded } from "./Page";
 
 export function ProjectPage({ id }: { id: string }) {
-  const { value, failure, load } = useLoaded(() => api.get<Project>(at(`projects/${id}`)));
+  const { value, failure, load } = useLoaded(async () => (await api.get<Project[]>(at("projects"))).find((each) => each.id === id) ?? missing());
   const listed = useLoaded(async () => (await backend.value!.list({ project: id })).items);
   const begin = () => {
     seed.value = { project_id: id };
@@ -44,7 +43,8 @@ export function ProjectPage({ id }: { id: string }) {
             <Button kind="primary" icon="pen" onClick={begin}>
               {t.value.newConversation}
             </Button>
-            <Button kind="danger" onClick={() => void remove()}>
+            <span class="grow" />
+            <Button icon="trash" onClick={() => void remove()}>
               {t.value.remove}
             </Button>
           </div>
@@ -57,9 +57,13 @@ export function ProjectPage({ id }: { id: string }) {
   );
 }
 
+const missing = (): never => {
+  throw new ApiError(404, t.value.projectGone);
+};
+
 function Conversations({ rows }: { rows: readonly Row[] | null }) {
   if (rows === null) return null;
-  if (rows.length === 0) return <EmptyState title={t.value.projectEmpty} icon="pen" />;
+  if (rows.length === 0) return <p class="hint">{t.value.projectEmpty}</p>;
   return (
     <ul class="page-rows">
       {rows.map((row) => (
@@ -92,15 +96,23 @@ function Details({ project, changed }: { project: Project; changed: () => Promis
       <FailureNote failure={failure} />
       <TextField label={t.value.name} required maxLength={100} value={name} onInput={setName} />
       <TextArea label={t.value.instructions} hint={t.value.projectInstructionsHint} value={instructions} onInput={setInstructions} />
-      <Button type="submit" kind="primary" busy={busy}>
-        {t.value.save}
-      </Button>
+      <div class="buttons">
+        <Button type="submit" kind="primary" busy={busy}>
+          {t.value.save}
+        </Button>
+      </div>
     </form>
   );
 }
 
 function Files({ project, changed }: { project: Project; changed: () => Promise<void> }) {
-  const ids = project.files.map(({ id, file_id }) => id ?? file_id);
+  const ids = project.files;
+  const [names, setNames] = useState<Record<string, string>>({});
+  useEffect(() => {
+    for (const id of ids) {
+      api.get<{ name: string }>(at(`attachments/${id}`)).then(({ name }) => setNames((known) => ({ ...known, [id]: name })), tell);
+    }
+  }, [ids.join()]);
   const put = (files: string[]) => api.patch(at(`projects/${project.id}`), { files }).then(changed, tell);
   const { busy, failure, send } = useSend(async () => {
     const chosen = await chooseFiles({ multiple: true });
@@ -117,11 +129,11 @@ function Files({ project, changed }: { project: Project; changed: () => Promise<
       </div>
       <FailureNote failure={failure} />
       <ul class="plain-list">
-        {project.files.map(({ name }, index) => (
-          <li key={ids[index]}>
+        {ids.map((id) => (
+          <li key={id}>
             <Icon name="file" />
-            <span class="plain-title">{name}</span>
-            <IconButton icon="close" label={t.value.detach(name)} onClick={() => void put(ids.filter((_, at) => at !== index))} />
+            <span class="plain-title">{names[id]}</span>
+            <IconButton icon="close" label={t.value.detach(names[id] ?? "")} onClick={() => void put(ids.filter((each) => each !== id))} />
           </li>
         ))}
       </ul>

@@ -16,7 +16,7 @@ import { t } from "../words";
 import { Page, useLoaded } from "./Page";
 
 export function Projects() {
-  const { failure, value } = useLoaded(async () => (await api.get<{ items: Project[] }>(at("projects"))).items);
+  const { failure, value } = useLoaded(() => api.get<Project[]>(at("projects")));
   const action = (
     <Button kind="primary" icon="plus" onClick={() => showDialog((close) => <NewProject close={close} />)}>
       {t.value.newProject}

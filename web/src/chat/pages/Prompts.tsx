@@ -14,7 +14,7 @@ import { t } from "../words";
 import { Page, useLoaded } from "./Page";
 
 export function Prompts() {
-  const { value, failure, load } = useLoaded(async () => (await api.get<{ items: Prompt[] }>(at("prompts"))).items);
+  const { value, failure, load } = useLoaded(() => api.get<Prompt[]>(at("prompts")));
   const changed = async () => {
     await Promise.all([load(), loadPrompts()]);
   };
@@ -61,7 +61,7 @@ function Editor({ prompt, close, changed }: EditorProps) {
   const [text, setText] = useState(prompt?.text ?? "");
   const [visibility, setVisibility] = useState<Prompt["visibility"]>(prompt?.visibility ?? "private");
   const { busy, failure, send } = useSend(async () => {
-    const body = { command: command.trim().replace(/^\//, ""), title: title.trim(), text, visibility };
+    const body = { command: command.trim().replace(/^\//, ""), title: title.trim() || command, text, visibility };
     if (prompt) await api.patch(at(`prompts/${prompt.id}`), body);
     else await api.post(at("prompts"), body);
     await changed();
@@ -75,7 +75,6 @@ function Editor({ prompt, close, changed }: EditorProps) {
       </Button>
     </>
   );
-  const { private: mine = "", organisation = "" } = t.value.visibilities;
   return (
     <Dialog title={prompt ? `/${prompt.command}` : t.value.newPrompt} footer={footer} onClose={close} onSubmit={() => void send()}>
       <FailureNote failure={failure} />
@@ -85,10 +84,7 @@ function Editor({ prompt, close, changed }: EditorProps) {
       <Choice
         label={t.value.visibility}
         value={visibility}
-        options={[
-          ["private", mine],
-          ["organisation", organisation],
-        ]}
+        options={Object.entries(t.value.visibilities)}
         onChange={(value) => setVisibility(value as Prompt["visibility"])}
       />
     </Dialog>

@@ -9,13 +9,13 @@ import { Mark } from "../../ui/Icon";
 import { Link } from "../../ui/Button";
 import { titleOf } from "../list";
 import { AnswerBody } from "../message/AnswerView";
-import type { Message } from "../model";
+import { type Message, newMessage } from "../model";
 import { t } from "../words";
 
 interface Snapshot {
   title: string;
   created_at: number;
-  path: Message[];
+  messages: Pick<Message, "role" | "text">[];
 }
 
 export default function Shared({ token = "" }: { token?: string }) {
@@ -44,8 +44,8 @@ export default function Shared({ token = "" }: { token?: string }) {
             <p class="hint">
               {t.value.sharedBy} {t.value.sharedAt(formatTime(shown.created_at))}
             </p>
-            {shown.path.map((message) => (
-              <Said key={message.id} message={message} />
+            {shown.messages.map((message, index) => (
+              <Said key={index} message={newMessage({ parent_id: null, ...message })} />
             ))}
           </>
         )}

@@ -1,3 +1,7 @@
+import { api, withQuery } from "../../app/api";
+import type { Settings } from "../model";
+import { at } from "../server/backend";
+
 export interface McpServer {
   label: string;
   url: string;
@@ -13,8 +17,15 @@ export interface Assistant {
   tools: { web_search?: boolean; mcp?: McpServer[] };
   examples: string[];
   model: string | null;
-  sampling: { temperature?: number | null; top_p?: number | null; max_tokens?: number | null } | null;
+  sampling: Settings;
   visibility: "private" | "organisation" | "listed";
   /** Whether the reader may change it. */
   mine?: boolean;
+}
+
+/** One's own, and those that others show. */
+export const loadAssistants = () => api.get<Assistant[]>(withQuery(at("assistants"), { listed: true }));
+
+export async function loadAssistant(id: string): Promise<Assistant | undefined> {
+  return (await loadAssistants()).find((each) => each.id === id);
 }

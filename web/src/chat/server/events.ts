@@ -3,8 +3,7 @@
  * says which event it heard last, so nothing is missed and nothing comes twice.
  */
 
-import { ApiError, reach, refusal } from "../../app/api";
-import { findSession } from "../../app/session";
+import { ApiError, comeBack, reach, refusal } from "../../app/api";
 import { readEvents, type ServerEvent } from "../sse";
 
 const FIRST_WAIT_MS = 500;
@@ -35,8 +34,8 @@ async function keepListening(path: string, hear: Hearing, ended: AbortSignal): P
     } catch (error) {
       if (ended.aborted) return;
       if (error instanceof ApiError && error.status === 404) return; // what it told of is gone
-      if (error instanceof ApiError && error.status === 401) void findSession();
       hear.connection(true);
+      if (error instanceof ApiError && error.status === 401) await comeBack().catch(() => false);
     }
     if (ended.aborted) return;
     wait = performance.now() - began > LONGEST_WAIT_MS ? FIRST_WAIT_MS : Math.min(wait * 2, LONGEST_WAIT_MS);

@@ -57,6 +57,10 @@ class AddressRefused(InvalidRequest, OSError):
         )
 
 
+class TooLarge(UpstreamFailure):
+    """The answer is larger than it may be; asking again cannot help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """An answer, whatever its status. `url` is where the last redirect led."""
@@ -321,7 +325,7 @@ async def _read(answer: aiohttp.ClientResponse, encoding: str, max_bytes: int) -
         except zlib.error:
             raise UpstreamFailure("the answer's compression is garbled") from None
         if len(body) > max_bytes or received > max_bytes:
-            raise UpstreamFailure(f"the answer is larger than {max_bytes} bytes")
+            raise TooLarge(f"the answer is larger than {max_bytes} bytes")
     if decoder and received and not decoder.eof:
         raise UpstreamFailure("the answer's compression is cut short")
     return bytes(body)

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -104,8 +103,9 @@ class Worker:
         self._owner = owner
         self._clock = clock
         self._rows_at_once = rows_at_once
-        self._places = FairQueue(rows_at_once, most_waiting=None, longest_wait_s=None)
-        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._places = FairQueue(
+            rows_at_once, each=most_of(rows_at_once), most_waiting=None, longest_wait_s=None
+        )
         self._sleep = sleep
         self.stopping = False
         self.cancelled: set[str] = set()  # batches that somebody cancelled while we work on them
@@ -216,13 +216,11 @@ class Worker:
 
     @asynccontextmanager
     async def _place(self, org_id: str) -> AsyncIterator[None]:
-        share = self._shares.setdefault(org_id, asyncio.Semaphore(most_of(self._rows_at_once)))
-        async with share:
-            await self._places.enter(org_id)
-            try:
-                yield
-            finally:
-                self._places.leave()
+        await self._places.enter(org_id)
+        try:
+            yield
+        finally:
+            self._places.leave(org_id)
 
     def _over(self, batch: Batch) -> bool:
         return self.stopping or batch.id in self.cancelled or self._clock() >= batch.expires_at

@@ -1,13 +1,14 @@
 """Places at a model server, given to tenants in turn: who sends a thousand requests waits for their own.
 
 Each tenant has a line of its own; a free place goes to the next tenant, first come first served within one.
-When the lines together are too long, the longest one loses its last.
+Turns alone help nobody where places are held for minutes: there, no tenant has more than `each`. When the
+lines together are too long, the longest one loses its last.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 
 from openglm.errors import Overloaded
 
@@ -16,32 +17,39 @@ LONGEST_WAIT_S = 60.0
 
 
 class FairQueue:
-    """`await enter(tenant)`, work, `leave()`. On one event loop. `places` may change. None: no bound."""
+    """`await enter(tenant)`, work, `leave(tenant)`. On one loop. `places` may change. None: no bound."""
 
     def __init__(
         self,
         places: int | None,
         *,
+        each: int | None = None,
         most_waiting: int | None = MOST_WAITING,
         longest_wait_s: float | None = LONGEST_WAIT_S,
         what: str = "this model",
     ):
         self.places = places
+        self._each = each
         self._what = what
         self._most_waiting = most_waiting
         self._longest_wait_s = longest_wait_s
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}  # in the order of their turns
-        self.taken = 0
+        self._held: Counter[str] = Counter()  # places of each tenant that has one
         self.waiting = 0
 
     @property
+    def taken(self) -> int:
+        return self._held.total()
+
+    @property
     def full(self) -> bool:
-        return self.waiting > 0 or (self.places is not None and self.taken >= self.places)
+        return self.places is not None and self.taken >= self.places
 
     async def enter(self, tenant: str) -> None:
         """Wait for a place. Raises Overloaded where the line is too long; cancelling leaves the line."""
-        if not self.full:
-            self.taken += 1
+        # Who waits while a place is free has all that a tenant may have, so nobody is passed by.
+        if not self.full and self._may(tenant):
+            self._held[tenant] += 1
             return
         place = self._join(tenant)
         timer = None
@@ -51,7 +59,7 @@ class FairQueue:
             await place
         except BaseException:
             if place.done() and not place.cancelled() and place.exception() is None:
-                self.leave()  # it was given at the moment that we were cancelled
+                self.leave(tenant)  # it was given at the moment that we were cancelled
             else:
                 self._forget(tenant, place)
             raise
@@ -59,22 +67,29 @@ class FairQueue:
             if timer:
                 timer.cancel()
 
-    def leave(self) -> None:
-        self.taken -= 1
+    def leave(self, tenant: str) -> None:
+        self._held[tenant] -= 1
+        if not self._held[tenant]:
+            del self._held[tenant]
         self.admit()
 
     def admit(self) -> None:
         """Hand out free places, in turn. Call it after `places` has grown."""
-        while self._lines and (self.places is None or self.taken < self.places):
-            tenant, line = next(iter(self._lines.items()))
+        while not self.full:
+            tenant = next((tenant for tenant in self._lines if self._may(tenant)), None)
+            if tenant is None:
+                return
+            line = self._lines.pop(tenant)
             place = line.popleft()
             self.waiting -= 1
-            del self._lines[tenant]
             if line:
                 self._lines[tenant] = line  # behind the others
             if not place.done():
-                self.taken += 1
+                self._held[tenant] += 1
                 place.set_result(None)
+
+    def _may(self, tenant: str) -> bool:
+        return self._each is None or self._held[tenant] < self._each
 
     def _join(self, tenant: str) -> asyncio.Future[None]:
         if self._most_waiting is not None and self.waiting >= self._most_waiting:

@@ -8,11 +8,14 @@ from functools import partial
 
 from openglm.dialects.mcp import McpServer
 from openglm.errors import InvalidRequest
+from openglm.maas.limits import FairQueue
 from openglm.maas.mcp.client import McpClient
-from openglm.maas.mcp.places import Places
 from openglm.maas.mcp.toolbox import Toolbox, ToolSource, open_toolbox
 from openglm.maas.outbound import GuardedSession
 from openglm.messages import ToolSpec
+
+AT_ONCE = 64  # answers; each has at most MAX_SERVERS streams and as many calls open as a turn may make
+OF_ONE = 16  # tenant
 
 
 class McpServers:
@@ -20,7 +23,9 @@ class McpServers:
 
     def __init__(self, named: Sequence[McpServer]):
         self.named = named
-        self.places = Places()
+        # A place is held from before the first connection to the end of the answer, which may be minutes for
+        # a tool that hangs; so nobody waits for a connection while they hold others.
+        self.places = FairQueue(AT_ONCE, each=OF_ONE, what="the client of MCP servers")
         # Streams stay open, and there are as many as the places allow.
         self.strangers_web = GuardedSession(connections=None)
         self._operators_web = GuardedSession(allow_private=True, connections=None)

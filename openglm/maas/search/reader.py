@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 from openglm.errors import UpstreamFailure
 from openglm.maas.documents.html import Page
 from openglm.maas.documents.reading import Showing, show_apart, told_by
-from openglm.maas.limits.fair_queue import FairQueue
+from openglm.maas.leases import most_of
+from openglm.maas.limits import FairQueue
 from openglm.maas.outbound import Fetched
 
 MAX_BYTES = 8 << 20  # of one page or file
@@ -23,7 +24,7 @@ Fetch = Callable[..., Awaitable[Fetched]]
 class Reader:
     def __init__(self, fetch: Fetch):
         self._fetch = fetch
-        self._places = FairQueue(AT_ONCE, what="the reader")
+        self._places = FairQueue(AT_ONCE, each=most_of(AT_ONCE), what="the reader")
         self._children = asyncio.Semaphore(max(2, os.cpu_count() or 1))
 
     async def read(
@@ -40,4 +41,4 @@ class Reader:
                 showing = Showing(kind, found.url, charset, markdown, images)
                 return found.url, await show_apart(found.body, showing)
         finally:
-            self._places.leave()
+            self._places.leave(tenant)

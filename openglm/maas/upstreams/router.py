@@ -127,9 +127,9 @@ class Router:
             try:
                 answer = await self._client.stream(way.channel, request, request_id)
             except BaseException:
-                way.queue.leave()
+                way.queue.leave(tenant)
                 raise
-            answer.on_leave = lambda: self._left(way)
+            answer.on_leave = lambda: self._left(way, tenant)
             return answer
 
         if affinity is None:
@@ -145,7 +145,7 @@ class Router:
             try:
                 return await self._client.embed(way.channel, request, request_id)
             finally:
-                self._left(way)
+                self._left(way, tenant)
 
         return await self._first_of(request.model, request_id, work)
 
@@ -155,7 +155,7 @@ class Router:
             try:
                 return await self._client.draw(way.channel, request, request_id)
             finally:
-                self._left(way)
+                self._left(way, tenant)
 
         return await self._first_of(request.model, request_id, work)
 
@@ -166,9 +166,9 @@ class Router:
             lambda way: self._client.count_tokens(way.channel, request, model, request_id),
         )
 
-    def _left(self, way: _Way) -> None:
+    def _left(self, way: _Way, tenant: str) -> None:
         way.used_at = self._clock()
-        way.queue.leave()
+        way.queue.leave(tenant)
 
     async def _first_of(self, model: str, key: str, work: Callable[[_Way], Awaitable[T]]) -> T:
         """The outcome on the first channel that does it. What the caller did wrong is wrong everywhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import threading
 from collections.abc import Iterator
@@ -9,8 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from openglm.errors import UpstreamFailure
 from openglm.maas import image_links
-from openglm.maas.outbound import GuardedSession
+from openglm.maas.image_links import ImageLinks
+from openglm.maas.outbound import Fetched, GuardedSession
+from openglm.messages import ChatRequest, ImagePart, Message
 from tests.maas.fake_upstream import picture
 from tests.maas.gateway.conftest import YUAN, House
 
@@ -25,7 +29,7 @@ def site() -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = pages.get(self.path)
-            self.send_response(404 if body is None else 200)
+            self.send_response(503 if self.path == "/busy" else 404 if body is None else 200)
             self.end_headers()
             self.wfile.write(body or b"")
 
@@ -82,6 +86,89 @@ def test_a_link_to_what_is_no_image_is_the_callers_mistake(house: House, site: s
     answer = seen(house, site + path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_image_url")
     assert not house.upstream.bodies
+
+
+def test_a_server_of_images_that_is_down_for_now_is_no_mistake_of_the_callers(house: House, site: str):
+    house.platform._web = GuardedSession(allow_private=True)
+    for url in (f"{site}/busy", "http://127.0.0.1:1/nobody-listens.png"):
+        answer = seen(house, url)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_failure")
+        assert "an image could not be fetched" in answer.json()["error"]["message"]
+    assert not house.upstream.bodies
+    assert house.balance() == 10 * YUAN
+
+
+def linked(host: str, number: int) -> ChatRequest:
+    parts = tuple(ImagePart(f"http://{host}/{at}.png") for at in range(number))
+    return ChatRequest("glm", (Message("user", parts),))
+
+
+def test_servers_that_hang_keep_no_other_tenants_images_waiting():
+    async def go() -> None:
+        hanging = asyncio.Semaphore(0)
+
+        async def fetch(url: str, **_: float) -> Fetched:
+            if "slow" in url:
+                hanging.release()
+                await asyncio.Event().wait()
+            return Fetched(url, 200, {}, PNG)
+
+        links = ImageLinks(fetch)
+        greedy = [
+            asyncio.create_task(links.read(linked("slow", 50), tenant="greedy"))
+            for _ in range(2 * image_links.AT_ONCE)
+        ]
+        for _ in range(image_links.most_of(image_links.AT_ONCE)):
+            await hanging.acquire()
+        async with asyncio.timeout(5):
+            chat = await links.read(linked("quick", 2), tenant="modest")
+        assert all(part.url.startswith("data:image/png") for part in chat.messages[0].parts)
+        for task in greedy:
+            task.cancel()
+        await asyncio.gather(*greedy, return_exceptions=True)
+        assert links._places.taken == 0
+
+    asyncio.run(go())
+
+
+def test_all_images_of_a_request_have_one_time_together_and_then_its_place_is_anothers(monkeypatch):
+    monkeypatch.setattr(image_links, "TIMEOUT_ALL_S", 0.05)
+
+    async def go() -> None:
+        async def fetch(url: str, **_: float) -> Fetched:
+            await asyncio.Event().wait()
+            raise AssertionError("nobody sets it")
+
+        links = ImageLinks(fetch)
+        async with asyncio.timeout(5):
+            with pytest.raises(UpstreamFailure, match="not all there within"):
+                await links.read(linked("slow", 3), tenant="a")
+        assert links._places.taken == 0
+
+    asyncio.run(go())
+
+
+def test_images_are_fetched_for_tenants_in_turn():
+    async def go() -> None:
+        served: list[str] = []
+        gate = asyncio.Event()
+
+        async def fetch(url: str, **_: float) -> Fetched:
+            served.append(url.split("/")[2])
+            await gate.wait()
+            return Fetched(url, 200, {}, PNG)
+
+        links = ImageLinks(fetch)
+        hosts = [f"t{at}" for at in range(image_links.AT_ONCE)] + ["many"] * 3 + ["one"]
+        reading = [asyncio.create_task(links.read(linked(host, 1), tenant=host)) for host in hosts]
+        async with asyncio.timeout(5):
+            while links._places.waiting < 4:
+                await asyncio.sleep(0)
+            gate.set()
+            await asyncio.gather(*reading)
+        assert served[image_links.AT_ONCE :] == ["many", "one", "many", "many"]
+
+    asyncio.run(go())
 
 
 def test_more_images_than_a_request_may_have_are_refused(house: House):

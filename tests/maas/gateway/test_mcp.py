@@ -15,7 +15,7 @@ import pytest
 from openglm.dialects.mcp import McpServer
 from openglm.maas.gateway import loop
 from openglm.maas.limits import Rule
-from openglm.maas.mcp import client, places
+from openglm.maas.mcp import client, servers
 from openglm.maas.outbound import GuardedSession
 from tests.maas.fake_mcp import INJECTION, FakeMcp, tool
 from tests.maas.gateway.conftest import PICO_IN, PICO_OUT, YUAN, House
@@ -335,15 +335,15 @@ def test_one_tenants_open_servers_do_not_keep_another_waiting(house: House, serv
         with contextlib.suppress(httpx.HTTPError):
             house.post(CHAT, body)
 
-    many = places.OF_ONE + 2
+    many = servers.OF_ONE + 2
     threads = [threading.Thread(target=greedy) for _ in range(many)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: server.hanging == places.OF_ONE)  # each with eight streams; the others wait
+    wait_until(lambda: server.hanging == servers.OF_ONE)  # each with eight streams; the others wait
     with FakeMcp() as another:
         answer = house.post(CHAT, chat(another, calls("echo"), answers()), key=asyncio.run(neighbour()))
     assert answer.status_code == 200
-    assert server.hanging == places.OF_ONE  # nobody had to end for it
+    assert server.hanging == servers.OF_ONE  # nobody had to end for it
     server.let_go()
     wait_until(lambda: server.hanging == 2)
     server.let_go()

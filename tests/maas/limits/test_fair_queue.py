@@ -33,9 +33,9 @@ def test_tenants_take_turns_however_much_one_sends():
         enter_all(queue, "aaaaabbc", order)
         await settle()
         for _ in range(8):
-            queue.leave()
+            queue.leave(order[-1] if order else "a")
             await settle()
-        queue.leave()
+        queue.leave(order[-1])
         assert "".join(order) == "abcabaaa"
         assert (queue.taken, queue.waiting) == (0, 0)
 
@@ -54,8 +54,8 @@ def test_a_full_line_refuses_the_greedy_and_takes_the_modest():
         await settle()
         assert isinstance(greedy[2].exception(), Overloaded)
         assert queue.waiting == 3
-        for _ in range(4):
-            queue.leave()
+        for tenant in ("a", "a", "b", "a"):
+            queue.leave(tenant)
             await settle()
         assert order == ["a", "b", "a"]
         assert modest[0].done()
@@ -81,12 +81,12 @@ def test_one_that_is_cancelled_as_it_gets_its_place_passes_it_on():
         await queue.enter("a")
         first, second = enter_all(queue, "bc", order)
         await settle()
-        queue.leave()  # b has its place, and does not know yet
+        queue.leave("a")  # b has its place, and does not know yet
         first.cancel()
         await settle()
         assert order == ["c"]
         assert second.done()
-        queue.leave()
+        queue.leave("c")
         assert (queue.taken, queue.waiting) == (0, 0)
 
     asyncio.run(work())
@@ -106,38 +106,61 @@ def test_more_places_let_the_waiting_in():
     asyncio.run(work())
 
 
+def test_no_tenant_has_more_than_its_share_and_a_free_place_waits_for_nobody_else():
+    async def work():
+        queue, order = FairQueue(4, each=2), []
+        enter_all(queue, "aaaaa", order)
+        await settle()
+        assert (order, queue.waiting) == (["a", "a"], 3)
+        enter_all(queue, "bcb", order)
+        await settle()
+        assert "".join(order) == "aabc"  # though a waited before them
+        queue.leave("c")
+        await settle()
+        assert "".join(order) == "aabcb"  # a has its share, b had not
+        queue.leave("b")
+        await settle()
+        assert (queue.taken, queue.waiting) == (3, 3)
+        for tenant in "aabaaa":
+            queue.leave(tenant)
+            await settle()
+        assert "".join(order) == "aabcbaaa"
+        assert (queue.taken, queue.waiting) == (0, 0)
+
+    asyncio.run(work())
+
+
 @given(
     st.integers(1, 3),
+    st.sampled_from([None, 1, 2]),
     st.lists(st.tuples(st.sampled_from(["enter", "leave", "cancel"]), st.sampled_from("abc")), max_size=60),
 )
-def test_no_place_is_lost_or_given_twice_whatever_happens(places, moves):
+def test_no_place_is_lost_or_given_twice_whatever_happens(places, each, moves):
     async def work():
-        queue = FairQueue(places, most_waiting=8)
+        queue = FairQueue(places, each=each, most_waiting=8)
         tasks: list[asyncio.Task] = []
-        inside = 0
+        inside: list[str] = []
 
         async def one(tenant: str) -> None:
-            nonlocal inside
             await queue.enter(tenant)
-            inside += 1
+            inside.append(tenant)
 
         for number, (move, tenant) in enumerate(moves):
             if move == "enter":
                 tasks.append(asyncio.create_task(one(tenant)))
             elif move == "leave" and inside:
-                inside -= 1
-                queue.leave()
+                queue.leave(inside.pop(number % len(inside)))
             elif move == "cancel" and tasks:
                 tasks[number % len(tasks)].cancel()
             if number % 3:  # sometimes two moves happen before anybody notices
                 await settle()
         await settle()
-        assert queue.taken == inside <= places
+        assert queue.taken == len(inside) <= places
+        assert all(inside.count(tenant) <= (each or places) for tenant in inside)
         assert queue.waiting == sum(not task.done() for task in tasks) <= 8
-        assert not queue.waiting or queue.taken == places
+        assert not queue.waiting or each or queue.taken == places
         while inside:
-            inside -= 1
-            queue.leave()
+            queue.leave(inside.pop())
             await settle()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert (queue.taken, queue.waiting) == (0, 0)

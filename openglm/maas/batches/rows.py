@@ -34,15 +34,21 @@ def add_rows(transaction: Transaction, batch_id: str, lines: list[Line]) -> None
     )
 
 
-def record_row(transaction: Transaction, request_id: str, status: int, answer: bytes) -> bool:
+def record_row(
+    transaction: Transaction, request_id: str, status: int, answer: bytes, *, owner: str | None = None
+) -> bool:
     """Keep a row's answer; False if it has one. For the transaction that also settles the row's bill:
     then a server that dies can lose neither the one nor the other. Doing it again changes nothing.
+
+    What nobody paid for needs an `owner`: who has lost the batch has nothing to say of its rows.
     """
     batch_id, _, number = request_id.rpartition("-")
     kept = transaction.run(
         "UPDATE batch_row SET state = 'done', status = :status, answer = :answer"
-        " WHERE batch_id = :batch AND number = :number AND state = 'waiting'",
+        " WHERE batch_id = :batch AND number = :number AND state = 'waiting'"
+        + (" AND EXISTS (SELECT 1 FROM batch WHERE id = :batch AND lease_owner = :owner)" if owner else ""),
         status=status,
+        owner=owner,
         answer=one_line(answer),
         batch=batch_id,
         number=int(number),

@@ -249,7 +249,9 @@ class Worker:
             status, answer = answered
             # An answer in hand is kept, also by a worker that is told to stop.
             await asyncio.shield(
-                self._database.write(lambda t: record_row(t, request_id, status, answer), durable=True)
+                self._database.write(
+                    lambda tx: record_row(tx, request_id, status, answer, owner=self._owner), durable=True
+                )
             )
 
     async def _answer(

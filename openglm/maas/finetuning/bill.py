@@ -15,6 +15,7 @@ from openglm.maas.finetuning.job import Job
 from openglm.maas.ids import Clock, new_id
 from openglm.maas.money.ask import TRAINING, Ask, Hold, Receipt
 from openglm.maas.money.billing import Billing
+from openglm.maas.money.holds import Unpaid
 from openglm.messages import Usage
 
 ENDPOINTS = {"openai": "/v1/fine_tuning/jobs", "zhipu": "/api/paas/v4/fine_tuning/jobs"}
@@ -57,24 +58,15 @@ class Bill:
 
     async def settle(self, tokens: int, also: Callable[[Transaction], None]) -> Receipt:
         """Charge so many tokens in the transaction of `also`: both are written, or neither is."""
-        hold = self._open()
-
-        def work(tx: Transaction) -> None:
-            row = tx.one("SELECT state FROM hold WHERE id = :id", id=hold.id)
-            if row is None or row["state"] != "settled":
-                raise _TakenForDead
-            also(tx)
-
         while True:
             try:
                 receipt = await self._billing.settle(
-                    hold, Usage(input_uncached=tokens), status="ok", also=work
+                    self._open(), Usage(input_uncached=tokens), status="ok", also=also
                 )
                 self._hold = None
                 return receipt
-            except _TakenForDead:
+            except Unpaid:  # another node closed our hold, because we were silent for too long
                 await self.open(tokens)
-                hold = self._open()
 
     def _open(self) -> Hold:
         assert self._hold is not None, "open came first"
@@ -86,7 +78,3 @@ class Bill:
         if hold is not None:
             with contextlib.suppress(OpenGLMError):  # recovered otherwise
                 await self._billing.void(hold)
-
-
-class _TakenForDead(Exception):
-    """Another node closed our hold, because we were silent for too long."""

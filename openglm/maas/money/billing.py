@@ -32,18 +32,19 @@ from openglm.maas.money.holds import (
     counts,
     extend_hold,
     receipt_of,
+    refuse_unpaid,
     stored_receipt,
     take_hold,
     usage_of,
 )
-from openglm.maas.money.nodes import Dead, Nodes
+from openglm.maas.money.nodes import LOOK_S, Dead, Nodes
 from openglm.maas.money.prices import Prices
 from openglm.maas.money.subscriptions import Plans
 from openglm.messages import Usage
 
 T = TypeVar("T")
 TICK_S = 1.0
-RECOVER_EVERY = 2  # ticks, so that what a dead node held is free within 8 s
+RECOVER_EVERY = round(LOOK_S / TICK_S)  # ticks, so that what a dead node held is free within 8 s
 CHECKPOINT_TOKENS = 256  # of one request, after which the next flush does not wait for the tick
 FLUSH_GAP_S = 0.1
 BATCH = 100  # holds that are recovered at once
@@ -168,7 +169,8 @@ class Billing:
         """Charge what was used and release the rest, exactly once; again, it is the same receipt again.
 
         `also` is written in the same transaction: what must be kept exactly if it is paid for. It may run
-        again after a commit whose answer was lost, and then must change nothing.
+        again after a commit whose answer was lost, and then must change nothing. Where others ended the hold
+        and it cannot be paid for any more, `Unpaid` is raised instead.
         """
         ending = Ending("settled", status, estimated, ttft_ms, duration_ms)
         return await asyncio.shield(self._end(hold.ask, checked_usage(usage), ending, also))
@@ -182,6 +184,7 @@ class Billing:
 
         def close(tx: Transaction) -> None:
             receipt = self._close(tx, hold.ask, checked_usage(usage), ending, now)
+            refuse_unpaid(tx, hold.ask)
             receipts[:] = [*(one for one in receipts if one.request_id != hold.id), receipt]
 
         return close
@@ -250,6 +253,7 @@ class Billing:
         def close(tx: Transaction) -> Receipt:
             receipt = self._close(tx, ask, usage, ending, now)
             if also:
+                refuse_unpaid(tx, ask)
                 also(tx)
             return receipt
 

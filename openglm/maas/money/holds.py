@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from openglm.errors import Conflict, DuplicateRequest, NotFound, PaymentRequired, PlanRefused
+from openglm.errors import Conflict, DuplicateRequest, NotFound, Overloaded, PaymentRequired, PlanRefused
 from openglm.maas.database import Row, Transaction
 from openglm.maas.money import budgets, ledger
 from openglm.maas.money.amounts import decimal_text
@@ -110,6 +110,8 @@ def extend_hold(
     row = tx.one("SELECT * FROM hold WHERE id = :id AND org_id = :org_id", id=hold.id, org_id=hold.org_id)
     if row is None:
         raise NotFound("there is no request with this id")
+    if row["state"] == "recovered":
+        raise Overloaded("this node was taken for dead and the request was ended", hint="send it again")
     if row["state"] != "open":
         raise Conflict(f"the request is {row['state']}; it cannot hold more")
     prompt, output = usage.prompt_tokens, usage.completion_tokens + more_output_tokens
@@ -208,6 +210,18 @@ def charge_late(
     tx.run("DELETE FROM usage_event WHERE request_id = :id", id=row["id"])
     _write_usage(tx, row, receipt, ending, now)
     return receipt
+
+
+class Unpaid(Conflict):
+    """A request that has ended and was not paid for: nothing that belongs to its bill is kept."""
+
+
+def refuse_unpaid(tx: Transaction, ask: Ask) -> None:
+    """For what must not be there without its bill: others may have ended it, and made the request again."""
+    row = tx.one("SELECT state FROM hold WHERE id = :id AND org_id = :org", id=ask.request_id, org=ask.org_id)
+    if row is None or row["state"] != "settled":
+        ended = row["state"] if row else "forgotten"
+        raise Unpaid(f"the request {ask.request_id} was {ended} before it could be settled")
 
 
 def _is_taken(tx: Transaction, ask: Ask) -> bool:

@@ -1,8 +1,9 @@
 """Which nodes are alive: each renews its lease every second, and is dead some seconds after its last time.
 
 The seconds are those of whoever looks: a lease says only that it changed since the last look. So neither a
-clock that is wrong nor one that jumps makes a node that works look dead. They are renewed by a thread: a
-loop that is kept busy for a while still serves.
+clock that is wrong nor one that jumps makes a node that works look dead. Nor does an outage of the database:
+who could not look for a while counts anew. They are renewed by a thread: a loop that is kept busy for a while
+still serves.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 LEASE_S = 5.0  # without a renewal, after which a node is dead
+LOOK_S = 2.0  # between two looks at the others
+BLIND_S = 2 * LOOK_S  # since the last look, after which nothing is known of the time between
 _LEASE_MS = 5_000
 
 
@@ -41,6 +44,7 @@ class Nodes:
         self._clock = clock
         self._ticks = ticks
         self._seen: dict[str, tuple[int, float]] = {}  # each node's lease, and since when it is that
+        self._looked = ticks()
         self._renewing: threading.Thread | None = None
         self._enough = threading.Event()
 
@@ -75,8 +79,10 @@ class Nodes:
         rows = await self._database.read("SELECT id, lease_until FROM money_node")
         leases: dict[str, int] = {row["id"]: row["lease_until"] for row in rows if row["id"] != self._own_id}
         now = self._ticks()
+        known = self._seen if now - self._looked <= BLIND_S else {}
+        self._looked = now
         self._seen = {
-            node_id: seen if (seen := self._seen.get(node_id)) and seen[0] == lease else (lease, now)
+            node_id: seen if (seen := known.get(node_id)) and seen[0] == lease else (lease, now)
             for node_id, lease in leases.items()
         }
         strangers = {row["node_id"] for row in holders} - leases.keys() - {self._own_id}

@@ -11,8 +11,10 @@ import pytest
 
 from openglm.errors import Unauthorized
 from openglm.maas import household
+from openglm.maas.gateway.exchange import HELD_OUTPUT
 from openglm.maas.gateway.rows import Vectors
 from openglm.maas.identity import Caller
+from openglm.maas.money import Billing
 from tests.maas.gateway.conftest import PICO_IN, PICO_OUT, House
 
 
@@ -83,6 +85,31 @@ def test_an_asynchronous_chat_is_fetched_later_and_billed_once(house: House, wai
     assert len(house.usage()) == 1
     again = house.post("/api/paas/v4/async/chat/completions", body)
     assert again.json()["error"]["code"] == "1231"
+
+
+def test_what_outgrows_its_first_hold_on_a_node_that_was_taken_for_dead_is_made_again(
+    house: House, wait_until
+):
+    tokens = HELD_OUTPUT + 500
+    client = openai.OpenAI(base_url=f"{house.url}/v1", api_key=house.key, max_retries=0)
+    message = {"role": "user", "content": json.dumps({"tokens": tokens, "pace_s": 0.001})}
+    body = {"model": "glm", "messages": [message], "max_tokens": 2 * tokens}
+    row = {"custom_id": "row-1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    file = client.files.create(file=("in.jsonl", json.dumps(row).encode()), purpose="batch")
+    client.batches.create(input_file_id=file.id, endpoint=row["url"], completion_window="24h")
+    house.post("/api/paas/v4/async/chat/completions", body)
+    wait_until(lambda: len(house.upstream.billed) == 2)
+    platform = house.platform
+    other = Billing(platform.database, platform.prices, platform.plans, node_id="other")
+    assert asyncio.run(other.recover(platform.billing.node_id)) == 2
+    asyncio.run(platform.billing.beat())
+    wait_until(lambda: house.rows("SELECT state FROM async_task") != [{"state": "PROCESSING"}])
+    wait_until(lambda: house.rows("SELECT state FROM batch") == [{"state": "completed"}])
+    assert house.rows("SELECT state FROM async_task") == [{"state": "SUCCESS"}]
+    assert house.rows("SELECT completed FROM batch") == [{"completed": 1}]
+    house.settled(wait_until)
+    paid = [row for row in house.usage() if row["cost_nano"]]
+    assert [(row["status"], row["output_text"]) for row in paid] == [("ok", tokens)] * 2
 
 
 def test_a_batch_waits_out_an_upstream_that_is_down_and_bills_only_what_was_answered(

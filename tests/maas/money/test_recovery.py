@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from openglm.errors import DuplicateRequest, InvalidRequest
+from openglm.errors import Conflict, DuplicateRequest, InvalidRequest, Overloaded
 from openglm.maas.money.nodes import LEASE_S
 from openglm.messages import Usage
 from tests.maas.money.conftest import PLANS, USED, Money
@@ -32,7 +32,9 @@ def test_holds_of_a_dead_node_settle_at_their_checkpoint_and_the_rest_is_release
         assert await dead.flush() == 1
         dead.checkpoint(started.id, Usage(input_uncached=10, output_text=20))  # lost with the node
         assert await alive.recover(None) == 0
-        money.seconds += LEASE_S
+        money.seconds += LEASE_S / 2
+        assert await alive.recover(None) == 0
+        money.seconds += LEASE_S / 2
         await alive.beat()
         assert await alive.recover(None) == 2
         assert await alive.recover(None) == 0
@@ -85,6 +87,87 @@ def test_a_request_that_was_made_again_meanwhile_is_not_charged_twice(money, aud
         await alive.settle(again, USED, status="ok")
         assert (await asleep.settle(hold, USED, status="ok")).cost_nano == 0
         assert (await money.wallet.balance("org1")).balance_nano == 10**6 - 1_000
+
+    asyncio.run(scenario())
+    audit()
+
+
+def test_what_belongs_to_a_bill_that_nobody_pays_is_not_kept(money, audit):
+    """The one that was taken for dead ends first, while another makes the request again."""
+
+    async def scenario():
+        await funded(money)
+        asleep, alive = money.billing("asleep"), money.billing("alive")
+        kept: list[str] = []
+        hold = await asleep.hold(money.ask(client_request_id="errand"))
+        await alive.recover("asleep")
+        again = await alive.hold(money.ask(client_request_id="errand"))
+        with pytest.raises(Conflict):
+            await asleep.settle(hold, USED, status="ok", also=lambda tx: kept.append("asleep"))
+        assert (await money.wallet.balance("org1")).balance_nano == 10**6
+        for _ in range(2):  # the second time is that of a commit whose answer was lost
+            await alive.settle(again, USED, status="ok", also=lambda tx: kept.append("alive"))
+        assert kept == ["alive", "alive"]
+        assert (await money.wallet.balance("org1")).balance_nano == 10**6 - 1_000
+
+    asyncio.run(scenario())
+    audit()
+
+
+def test_an_earlier_turn_that_nobody_pays_is_not_settled_with_the_others(money, audit):
+    async def scenario():
+        await funded(money)
+        asleep, alive = money.billing("asleep"), money.billing("alive")
+        first = await asleep.hold(money.ask(client_request_id="errand"))
+        await alive.recover("asleep")
+        again = await alive.hold(money.ask(client_request_id="errand"))
+        last = await asleep.hold(money.ask(client_request_id="errand#2"))
+        settle_first = asleep.settling(first, USED, estimated=False, receipts=[])
+        with pytest.raises(Conflict):
+            await asleep.settle(last, USED, status="ok", also=settle_first)
+        await asleep.void(last)
+        await alive.void(again)
+        assert (await money.wallet.balance("org1")).balance_nano == 10**6
+
+    asyncio.run(scenario())
+    audit()
+
+
+def test_a_hold_that_was_recovered_cannot_grow_and_its_request_may_be_made_again(money, audit):
+    async def scenario():
+        await funded(money)
+        asleep, alive = money.billing("asleep"), money.billing("alive")
+        hold = await asleep.hold(money.ask(client_request_id="errand"))
+        await alive.recover("asleep")
+        with pytest.raises(Overloaded):
+            await asleep.extend(hold, USED, 100)
+        await asleep.void(hold)
+        again = await asleep.hold(money.ask(client_request_id="errand"))
+        await asleep.settle(again, USED, status="ok")
+        with pytest.raises(Conflict):
+            await asleep.extend(again, USED, 100)
+
+    asyncio.run(scenario())
+    audit()
+
+
+def test_who_could_not_look_for_a_while_takes_nobody_for_dead(money, audit):
+    """The database was away: nobody could renew a lease, and the first that is back looks."""
+
+    async def scenario():
+        await funded(money)
+        here, looker = money.billing("here"), money.billing("looker")
+        await here.beat()
+        hold = await here.hold(money.ask())
+        assert await looker.recover() == 0
+        money.seconds += LEASE_S + 1
+        assert await looker.recover() == 0
+        await here.beat()
+        assert (await here.extend(hold, USED, 10)).amount > hold.amount
+        for _ in range(5):  # it looks again, and this time the other is gone
+            money.seconds += LEASE_S / 4
+            await looker.recover()
+        assert (await looker.receipt("org1", hold.id)).status == "failed"
 
     asyncio.run(scenario())
     audit()

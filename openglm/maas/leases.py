@@ -23,6 +23,12 @@ FREE = (
 )
 
 
+def free_but(working: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """FREE without the rows that this node works on, whose leases may have run out; and its parameters."""
+    names = {f"working{number}": row_id for number, row_id in enumerate(working)}
+    return f"({FREE} AND id NOT IN ({', '.join(f':{name}' for name in names)}))" if names else FREE, names
+
+
 def most_of(places: int) -> int:
     """How many of a node's places one organisation may have: some are always left for another."""
     return max(1, places - max(1, places // 4))
@@ -43,26 +49,28 @@ class Leases:
         self._turns = 0
         self._served: dict[str, int] = {}  # the turn in which an organisation was served here last
 
-    async def claim(self, most: int, *, each: int = 1 << 30) -> list[Row]:
+    async def claim(self, most: int, *, each: int = 1 << 30, working: Iterable[str] = ()) -> list[Row]:
         """Take the leases of up to `most` rows that nobody works on; of one organisation, with those that
-        this node works on already, at most `each`."""
+        this node works on already, at most `each`. `working` are those, whatever became of their leases."""
         if most <= 0:
             return []
         now = self._clock()
+        free, names = free_but(working)
         # Which is a matter for readers; the writer only sees to it that nobody else has them.
         found = await self._database.read(
             "SELECT w.id, w.org_id, w.turn + coalesce(r.running, 0) AS turn FROM (SELECT id, org_id,"
             " row_number() OVER (PARTITION BY org_id ORDER BY id) AS turn"
-            f" FROM {self._table} WHERE {self._waits} AND {FREE}) w"
+            f" FROM {self._table} WHERE {self._waits} AND {free}) w"
             " LEFT JOIN (SELECT org_id, count(*) AS running,"
             " sum(CASE WHEN lease_owner = :me THEN 1 ELSE 0 END) AS mine"
-            f" FROM {self._table} WHERE {self._waits} AND lease_owner IS NOT NULL AND NOT {FREE}"
+            f" FROM {self._table} WHERE {self._waits} AND lease_owner IS NOT NULL AND NOT {free}"
             " GROUP BY org_id) r ON r.org_id = w.org_id"
             " WHERE w.turn <= :most AND w.turn + coalesce(r.mine, 0) <= :each",
             now=now,
             me=self.node_id,
             each=each,
             most=most,
+            **names,
         )
         if not found:
             return []

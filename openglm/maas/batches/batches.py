@@ -240,7 +240,7 @@ class Batches:
 
     async def _claim(self) -> None:
         places = self._batches_at_once - len(self._working)
-        for row in await self._leases.claim(places, each=self._batches_each):
+        for row in await self._leases.claim(places, each=self._batches_each, working=self._working):
             self._working[row["id"]] = asyncio.create_task(self._work(row["id"]))
 
     async def _work(self, batch_id: str) -> None:

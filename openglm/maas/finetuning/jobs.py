@@ -6,14 +6,14 @@ A node that dies loses its leases. A job under nobody's lease is taken up wherev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from openglm.errors import NotFound
 from openglm.maas.database import Database, Transaction
 from openglm.maas.finetuning.job import COLUMNS, Job, from_row
 from openglm.maas.ids import Clock
-from openglm.maas.leases import FREE, LEASE_MS, Leases
+from openglm.maas.leases import FREE, LEASE_MS, Leases, free_but
 
 # Work of a moment: files to check, what nobody trains any more to wind up, folders to tidy.
 _ERRANDS = (
@@ -46,25 +46,26 @@ class Jobs:
             raise NotFound(f"no fine-tuning job {job_id!r}")
         return from_row(row)
 
-    async def claim_errands(self, most: int) -> Sequence[str]:
-        return [row["id"] for row in await self._errands.claim(most)]
+    async def claim_errands(self, most: int, working: Iterable[str] = ()) -> Sequence[str]:
+        return [row["id"] for row in await self._errands.claim(most, working=working)]
 
-    async def claim_trainings(self, most: int) -> Sequence[str]:
+    async def claim_trainings(self, most: int, working: Iterable[str] = ()) -> Sequence[str]:
         """Of the trainings that wait, those whose turn it is."""
         if most <= 0:
             return []
-        now = self.clock()
+        now, (free, names) = self.clock(), free_but(working)
 
         def take(tx: Transaction) -> Sequence[str]:
-            free = tx.all(
-                f"SELECT id FROM fine_tuning_job WHERE {_TRAININGS} AND {FREE} ORDER BY {_TURNS} LIMIT :most",
+            waiting = tx.all(
+                f"SELECT id FROM fine_tuning_job WHERE {_TRAININGS} AND {free} ORDER BY {_TURNS} LIMIT :most",
                 me=self._node_id,
                 now=now,
                 most=most,
+                **names,
             )
             return [
                 row["id"]
-                for row in free
+                for row in waiting
                 if tx.run(
                     "UPDATE fine_tuning_job SET lease_owner = :me, lease_until = :until"
                     f" WHERE id = :id AND {FREE}",

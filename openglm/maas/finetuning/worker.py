@@ -112,9 +112,10 @@ class Worker:
             attempt.stop()
 
     async def _claim(self) -> None:
-        for job_id in await self._jobs.claim_errands(ERRANDS_AT_ONCE - len(self._errands)):
+        errands, trainings = ERRANDS_AT_ONCE - len(self._errands), self._at_once - len(self._trainings)
+        for job_id in await self._jobs.claim_errands(errands, [*self._errands, *self._trainings]):
             self._begin(self._errands, job_id, self._errand(job_id))
-        for job_id in await self._jobs.claim_trainings(self._at_once - len(self._trainings)):
+        for job_id in await self._jobs.claim_trainings(trainings, [*self._errands, *self._trainings]):
             self._begin(self._trainings, job_id, self._train(job_id))
 
     def _begin(self, room: dict[str, asyncio.Task[None]], job_id: str, work: Any) -> None:

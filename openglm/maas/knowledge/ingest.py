@@ -127,7 +127,8 @@ class Ingest:
         return len(rows)
 
     async def _claim(self) -> None:
-        for row in await self._leases.claim(AT_ONCE - len(self._working), each=most_of(AT_ONCE)):
+        places = AT_ONCE - len(self._working)
+        for row in await self._leases.claim(places, each=most_of(AT_ONCE), working=self._working):
             self._working[row["id"]] = asyncio.create_task(self._in_its_place(row))
         await self.sweep()
 

@@ -215,7 +215,8 @@ class Tasks:
 
     async def _claim(self) -> None:
         places = self._tasks_at_once - len(self._working)
-        for row in await self._leases.claim(places, each=most_of(self._tasks_at_once)):
+        each = most_of(self._tasks_at_once)
+        for row in await self._leases.claim(places, each=each, working=self._working):
             self._working[row["id"]] = asyncio.create_task(self._work(row))
 
     async def _work(self, row: Row) -> None:

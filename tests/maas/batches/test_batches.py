@@ -211,6 +211,67 @@ def test_an_answer_of_a_row_that_has_another_is_not_paid_for(bench) -> None:
     asyncio.run(go())
 
 
+def test_who_has_lost_a_batch_refuses_no_row_of_it(bench) -> None:
+    """One node is taken for dead and comes back; another runs the row meanwhile."""
+
+    async def go() -> None:
+        begun, refused, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        again = asyncio.Event()
+
+        async def lost(*request):
+            begun.set()
+            await refused.wait()
+            raise Conflict("the request is recovered")
+
+        async def winning(*request):
+            again.set()
+            await answered.wait()
+            return await bench.echo(*request)
+
+        one, two = bench.batches(lost, node="node_1"), bench.batches(winning, node="node_2")
+        await bench.alive("node_1", "node_2")
+        batch = await bench.create(one, bench.lines(1))
+        losing = asyncio.create_task(one.run_pending())
+        await begun.wait()
+        await bench.database.write(lambda tx: tx.run("DELETE FROM money_node WHERE id = 'node_1'"))
+        working = asyncio.create_task(two.run_pending())
+        await again.wait()
+        await bench.alive("node_1")
+        refused.set()
+        await asyncio.gather(losing, return_exceptions=True)
+        answered.set()
+        await working
+        wire = (await two.get(bench.anne, batch.id)).wire()
+        assert wire["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+
+    asyncio.run(go())
+
+
+def test_a_node_whose_leases_ran_out_does_not_take_its_own_batch_up_again(bench) -> None:
+    async def go() -> None:
+        begun, free = asyncio.Event(), asyncio.Event()
+
+        async def slow(*request):
+            begun.set()
+            await free.wait()
+            return await bench.echo(*request)
+
+        node = bench.batches(slow)
+        await bench.alive("node_1")
+        batch = await bench.create(node, bench.lines(1))
+        await node._claim()
+        (working,) = node._working.values()
+        await begun.wait()
+        bench.now += 60_000
+        await node._claim()
+        assert list(node._working.values()) == [working]
+        free.set()
+        await working
+        assert (await node.get(bench.anne, batch.id)).state == "completed"
+
+    asyncio.run(go())
+
+
 def test_a_service_that_stops_lets_rows_finish_and_its_next_start_goes_on(bench) -> None:
     async def go() -> None:
         some = asyncio.Event()

@@ -361,6 +361,29 @@ def test_the_service_runs_what_comes_and_its_restart_what_is_left(bench: Bench) 
     asyncio.run(go())
 
 
+def test_a_node_whose_leases_ran_out_does_not_take_its_own_task_up_again(bench: Bench) -> None:
+    async def go() -> None:
+        free = asyncio.Event()
+
+        async def slow(*request):
+            await free.wait()
+            return await bench.answer(*request)
+
+        tasks = bench.tasks(slow)
+        await bench.alive("node_1")
+        task = await tasks.submit(ANNE, asked())
+        await tasks._claim()
+        (working,) = tasks._working.values()
+        bench.now += 60_000
+        await tasks._claim()
+        assert list(tasks._working.values()) == [working]
+        free.set()
+        await working
+        assert (await tasks.get(ANNE, task.id)).state == "SUCCESS"
+
+    asyncio.run(go())
+
+
 def test_results_are_kept_for_some_days(bench: Bench) -> None:
     async def go() -> None:
         tasks = bench.tasks()

@@ -19,23 +19,24 @@ from functools import partial
 from itertools import groupby
 from typing import Literal, TypeVar
 
-from openglm.errors import InvalidRequest, NotFound
+from openglm.errors import InvalidRequest
 from openglm.maas.database import Database, DatabaseDown, Transaction
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.money.ask import Ask, Hold, Receipt, checked_usage
 from openglm.maas.money.bill import Bill
 from openglm.maas.money.ends import Ends
 from openglm.maas.money.holds import (
+    USAGE_ROWS,
     Ending,
     charge_late,
     close_hold,
     counts,
     extend_hold,
-    receipt_of,
     refuse_unpaid,
     stored_receipt,
     take_hold,
     usage_of,
+    whole_receipt,
 )
 from openglm.maas.money.nodes import LOOK_S, Dead, Nodes
 from openglm.maas.money.prices import Prices
@@ -232,14 +233,7 @@ class Billing:
 
     async def receipt(self, org_id: str, request_id: str) -> Receipt:
         """The receipt of a request that has ended."""
-        row = await self._database.read_one(
-            "SELECT * FROM usage_event WHERE request_id = :id AND org_id = :org_id",
-            id=request_id,
-            org_id=org_id,
-        )
-        if row is None:
-            raise NotFound("there is no request with this id")
-        return receipt_of(row)
+        return whole_receipt(await self._database.read(USAGE_ROWS, id=request_id, org_id=org_id))
 
     def _end(
         self,

@@ -17,12 +17,17 @@ from openglm.maas.database import Row, Transaction
 from openglm.maas.money import budgets, ledger
 from openglm.maas.money.amounts import decimal_text
 from openglm.maas.money.ask import TRAINING, Ask, Charge, Hold, Receipt
+from openglm.maas.money.periods import moment
 from openglm.maas.money.plans import bound, charge
 from openglm.maas.money.prices import Price, Prices
 from openglm.maas.money.subscriptions import Plans
 from openglm.messages import Usage
 
 Closed = Literal["settled", "voided", "recovered"]
+USAGE_ROWS = (
+    "SELECT * FROM usage_event WHERE request_id IN (:id, CAST(:id AS TEXT) || '+') AND org_id = :org_id"
+    " ORDER BY created_at, request_id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +188,8 @@ def charge_late(
     now: int,
 ) -> Receipt | None:
     """Settle a hold of a node that others took for dead: what was delivered beyond the checkpoint is charged,
-    in a posting of its own, and the usage row is corrected. Nothing is held by now, so it may become a debt.
+    in a posting of its own, and the usage row is corrected where it stands; after its month was invoiced, a
+    row of its own has the difference. Nothing is held by now, so it may become a debt.
 
     None if there is nothing of that kind: the hold ended otherwise, or the client's id is another's by now.
     """
@@ -205,11 +211,41 @@ def charge_late(
         id=row["id"],
         name=ask.client_request_id,
     )
-    balance, debt = _move(tx, row, more, now, held=0, posting=f"{row['id']}+")
+    balance, debt = _move(tx, row, more, now, held=0, posting=_late(row["id"]))
     receipt = _receipt(row, usage, cost, ending, balance=balance, debt=before.debt_nano + debt)
-    tx.run("DELETE FROM usage_event WHERE request_id = :id", id=row["id"])
-    _write_usage(tx, row, receipt, ending, now)
+    if _is_invoiced(tx, row):
+        rest = replace(
+            receipt,
+            request_id=_late(row["id"]),
+            usage=Usage(
+                **{name: count - counts(before.usage)[name] for name, count in counts(usage).items()}
+            ),
+            cost_nano=receipt.cost_nano - before.cost_nano,
+            credits=receipt.credits - before.credits,
+            debt_nano=debt,
+        )
+        _write_usage(tx, dict(row) | {"units": 0}, rest, ending, now)
+    else:
+        tx.run("DELETE FROM usage_event WHERE request_id = :id", id=row["id"])
+        _write_usage(tx, row, receipt, ending, row["closed_at"])
     return receipt
+
+
+def _late(request_id: str) -> str:
+    """What names the part of a request that was charged late."""
+    return f"{request_id}+"
+
+
+def _is_invoiced(tx: Transaction, row: Row) -> bool:
+    """Whether the invoice of the month in which a hold was closed has been issued."""
+    month = f"{moment(row['closed_at']):%Y-%m}"
+    return bool(
+        tx.one(
+            "SELECT 1 AS found FROM invoice WHERE org_id = :org_id AND month = :month",
+            org_id=row["org_id"],
+            month=month,
+        )
+    )
 
 
 class Unpaid(Conflict):
@@ -237,12 +273,24 @@ def _is_taken(tx: Transaction, ask: Ask) -> bool:
 
 
 def stored_receipt(tx: Transaction, request_id: str, org_id: str) -> Receipt:
-    row = tx.one(
-        "SELECT * FROM usage_event WHERE request_id = :id AND org_id = :org_id", id=request_id, org_id=org_id
-    )
-    if row is None:
+    return whole_receipt(tx.all(USAGE_ROWS, id=request_id, org_id=org_id))
+
+
+def whole_receipt(rows: Sequence[Row]) -> Receipt:
+    """Of a request's usage rows: one, or two where a part of it was charged after an invoice."""
+    if not rows:
         raise NotFound("there is no request with this id")
-    return receipt_of(row)
+    first, *late = map(receipt_of, rows)
+    for rest in late:
+        first = replace(
+            rest,
+            request_id=first.request_id,
+            usage=first.usage + rest.usage,
+            cost_nano=first.cost_nano + rest.cost_nano,
+            credits=first.credits + rest.credits,
+            debt_nano=first.debt_nano + rest.debt_nano,
+        )
+    return first
 
 
 def _receipt(
@@ -264,7 +312,8 @@ def _receipt(
 
 def receipts(tx: Transaction, request_ids: Sequence[str]) -> list[Receipt]:
     """What these requests have cost, as far as they have ended and something came of them."""
-    names = {f"r{number}": name for number, name in enumerate(request_ids)}
+    ids = [name for request_id in request_ids for name in (request_id, _late(request_id))]
+    names = {f"r{number}": name for number, name in enumerate(ids)}
     rows = tx.all(
         "SELECT * FROM usage_event WHERE status <> 'void'"
         f" AND request_id IN ({', '.join(f':{name}' for name in names)}) ORDER BY created_at, request_id",

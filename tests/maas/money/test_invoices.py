@@ -10,6 +10,7 @@ import pytest
 
 from openglm.errors import Conflict, InvalidRequest, NotFound
 from openglm.maas.money import invoice_csv, usage_by_model, usage_csv, usage_rows
+from openglm.maas.money.invoices import GRACE_MS
 from openglm.messages import Usage
 from tests.maas.money.conftest import DAY, NOVEMBER, USED, Money
 
@@ -87,6 +88,36 @@ def test_the_export_has_every_row_once_in_pages_and_no_formulas(money, monkeypat
         assert await usage_by_model(money.database, "org1", user_id="nobody") == []
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("issued_first", [True, False])
+def test_what_is_charged_late_is_invoiced_once_in_whatever_month(money, audit, issued_first):
+    """A node was taken for dead at the end of October, and its request ends in November."""
+
+    async def scenario():
+        money.clock.now = NOVEMBER - 60_000
+        await funded(money)
+        asleep, alive = money.billing("asleep"), money.billing("alive")
+        hold = await asleep.hold(money.ask(units=1))
+        asleep.checkpoint(hold.id, Usage(input_uncached=10, output_text=20))
+        await asleep.flush()
+        await alive.recover("asleep")
+        money.clock.now = NOVEMBER + GRACE_MS
+        if issued_first:
+            assert (await money.invoices.issue("org1", "2026-10")).total_nano == 750
+        late = await asleep.settle(hold, USED, status="ok")
+        assert (late.cost_nano, late.usage, late.status) == (1_000, USED, "ok")
+        assert await asleep.settle(hold, USED, status="ok") == late
+        assert await alive.receipt("org1", hold.id) == late
+        money.clock.now = NOVEMBER + 31 * DAY
+        months = [await money.invoices.issue("org1", month) for month in ("2026-10", "2026-11")]
+        assert [month.total_nano for month in months] == ([750, 250] if issued_first else [1_000, 0])
+        lines = [line for month in months for line in month.lines]
+        assert (sum(line.output for line in lines), sum(line.units for line in lines)) == (30, 1)
+        assert (await money.wallet.balance("org1")).balance_nano == 10**6 - 1_000
+
+    asyncio.run(scenario())
+    audit()
 
 
 def test_a_failed_request_has_a_row_too(money):

@@ -20,7 +20,6 @@ export const words = {
   signOut: "Sign out",
   signIn: "Sign in",
   signUp: "Create an account",
-  thisMachine: "This machine",
   noAccountYet: "No account yet",
   // states
   loading: "Loading…",
@@ -50,7 +49,6 @@ export const words = {
   create: "Create the account",
   invited: "You have been invited. Use the address that the invitation went to.",
   byInvitation: "Accounts are made by invitation here.",
-  signUpClosed: "New accounts are closed here.",
   signInAgain: "You have been signed out",
   signInAgainHint: "Sign in to go on. What you typed is still here.",
   leave: "Leave",
@@ -58,7 +56,6 @@ export const words = {
   needsSetUpHint: "Open the address that glm up printed when it started: it ends in /setup?token=…",
   // household
   householdBanner: "You are using this machine without an account.",
-  householdAction: "Create the first account",
   householdHelp: "Open the address printed as “set up” by glm up. What you have written here moves into the account.",
   // set-up
   setUp: "Set up OpenGLM",
@@ -97,8 +94,6 @@ export const words = {
   copied: "Copied",
   copyFailed: "The browser did not allow copying",
   more: "More",
-  optional: "optional",
-  required: "required",
   nothingYet: "Nothing here yet",
   showMore: "Show more",
   sortBy: (column: string) => `Sort by ${column}`,

@@ -4,8 +4,8 @@
  */
 
 import type { MarkedToken, Token, Tokens, TokensList } from "marked";
-import { Component, type ComponentChildren, type JSX } from "preact";
-import { useRef } from "preact/hooks";
+import { Component, type ComponentChildren, createContext, type JSX } from "preact";
+import { useContext, useRef } from "preact/hooks";
 import { Lazy } from "../../ui/Lazy";
 import { type Block, BlockReader, decodeReferences, safeHref, tokensOf } from "./blocks";
 import { CodeBlock } from "./CodeBlock";
@@ -115,10 +115,32 @@ function element(any: Token, key: number): ComponentChildren {
     case "escape":
       return token.text;
     case "text":
-      return "tokens" in token && token.tokens ? children(token.tokens) : decodeReferences(token.text);
+      return "tokens" in token && token.tokens ? children(token.tokens) : marked(decodeReferences(token.text), key);
     default:
       return any.raw; // a kind of token that we do not know is still the model's text
   }
+}
+
+/** Opens what stands behind a mark such as [1]; null: the text has no such mark. */
+export const Marks = createContext<(mark: string) => (() => void) | null>(() => null);
+
+const marked = (text: string, key: number) => (/\[\d/.test(text) ? <Marked key={key} text={text} /> : text);
+
+function Marked({ text }: { text: string }) {
+  const find = useContext(Marks);
+  return (
+    <>
+      {text.split(/(\[\d{1,3}\])/).map((part, index) => {
+        const open = index % 2 ? find(part.slice(1, -1)) : null;
+        if (!open) return part;
+        return (
+          <button key={index} type="button" class="mark" onClick={open}>
+            {part}
+          </button>
+        );
+      })}
+    </>
+  );
 }
 
 function heading(token: Tokens.Heading, key: number) {

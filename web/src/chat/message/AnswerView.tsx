@@ -1,17 +1,17 @@
-import { useEffect } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { Button } from "../../ui/Button";
 import { hasContent, type Message, type ToolCallPart } from "../model";
 import { modelName } from "../service";
 import { cell, fetchBeside, sideBySide, turnTo } from "../thread";
 import { tell } from "../list";
 import { t } from "../words";
-import { Markdown } from "../markdown/Markdown";
+import { Markdown, Marks } from "../markdown/Markdown";
 import { Images } from "./Attachments";
 import { Ending } from "./Ending";
 import { Footer } from "./Footer";
 import { Waiting } from "./Pending";
 import { Reasoning } from "./Reasoning";
-import { Sources } from "./Sources";
+import { Sources, sourceOf } from "./Sources";
 import { ToolCard } from "./ToolCard";
 
 export function AnswerView({ message, last }: { message: Message; last: boolean }) {
@@ -33,9 +33,11 @@ function Answer({ message, last }: { message: Message; last: boolean }) {
 
 /** What an answer says, without what one can do with it. */
 export function AnswerBody({ message }: { message: Message }) {
+  const { parts } = message;
+  const find = useMemo(() => (mark: string) => sourceOf(parts, mark), [parts]); // the text grows, the parts seldom
   const live = message.state === "running";
   return (
-    <>
+    <Marks.Provider value={find}>
       {message.reasoning && <Reasoning message={message} />}
       {segments(message).map((segment, index, all) =>
         typeof segment === "string" ? (
@@ -47,7 +49,7 @@ export function AnswerBody({ message }: { message: Message }) {
       <Images parts={message.parts} />
       <Sources parts={message.parts} />
       {live && !hasContent(message) && <Waiting />}
-    </>
+    </Marks.Provider>
   );
 }
 

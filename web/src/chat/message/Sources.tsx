@@ -22,6 +22,12 @@ export function Sources({ parts }: { parts: readonly Part[] }) {
   );
 }
 
+/** What opens the source that a mark in the text names. */
+export function sourceOf(parts: readonly Part[], mark: string): (() => void) | null {
+  const found = parts.find((part): part is CitationPart => part.type === "citation" && part.id === mark);
+  return found ? () => showSource(found) : null;
+}
+
 function showSource({ title, url, quote, start, end }: CitationPart): void {
   const href = url ? safeHref(url) : null;
   showDialog((close) => (

@@ -1,1 +1,0 @@
-import{n as e,r as t}from"./amount-CQyYS5MU.js";import{o as n}from"./Button-DsZhNEzP.js";function r({of:r}){return n(`span`,{class:r.startsWith(`-`)?`money below`:`money`,title:`${r} ${t()}`,children:e(r)})}export{r as t};

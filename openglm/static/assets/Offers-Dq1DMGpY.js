@@ -1,1 +1,0 @@
-export{t as default,n as offersOf}from"./Offers-Dfr9jl1J.js";

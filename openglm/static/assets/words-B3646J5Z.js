@@ -1,1 +1,0 @@
-import{p as e}from"./Button-DsZhNEzP.js";import{t}from"./preload-helper-BQUUbbNx.js";var n=await e(()=>t(()=>import(`./en-v_J2LkQz.js`),[],import.meta.url),()=>t(()=>import(`./zh-Bo92KnkS.js`),[],import.meta.url));export{n as t};

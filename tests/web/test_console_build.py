@@ -96,6 +96,24 @@ def test_the_playground_asks_in_every_dialect_and_leads_to_the_bill(
     expect(page.locator(".facts", has_text="Cost")).to_contain_text("¥0.00002")
 
 
+def test_whoever_signs_in_next_in_a_tab_asks_with_a_key_of_their_own(
+    context: BrowserContext, town: Town
+) -> None:
+    page = open_page(context, "playground?model=glm")
+    button(page, "Send").click()
+    expect(page.locator(".answered")).to_contain_text("200")
+    invited = town.ann.post(f"{town.ann.org}/invitations", json={"email": "bob@example.com", "role": "developer"})
+    bob = type(town.ann)(town.url).sign_up("bob@example.com", invitation=invited.json()["token"])
+    context.clear_cookies()
+    context.add_cookies([{"name": name, "value": value, "url": town.url} for name, value in bob.cookies.items()])
+    page.reload()
+    settled(page)
+    button(page, "Send").click()
+    expect(page.get_by_role("link", name="What it cost")).to_be_visible()
+    (newest,) = town.ann.get(f"{town.ann.org}/usage/requests?order=newest&limit=1").json()["rows"]
+    assert newest["user_id"] == bob.user_id
+
+
 def test_the_playground_shows_a_refusal_as_it_came_and_refuses_what_is_no_json(context: BrowserContext) -> None:
     page = open_page(context, "playground?model=glm")
     body = page.get_by_label("Body of the request")

@@ -7,13 +7,14 @@
 
 import { api, ApiError, reach, refusal } from "../../app/api";
 import { isObject } from "../../app/json";
+import { user } from "../../app/session";
 import { formatTime } from "../../ui/format";
 import { type Key, orgPath } from "../parts/names";
 import { t } from "./words";
 
 const HOUR_MS = 3_600_000;
 const SPARE_MS = 300_000; // a key with less than this left is not begun with
-const SHELF = "openglm.1.work-key.";
+const shelfOf = (project: string) => `openglm.1.work-key.${user.peek()?.id}.${project}`; // whoever signs in next has keys of their own
 
 interface Kept {
   key: string;
@@ -35,7 +36,7 @@ async function makeKept(org: string, project: string): Promise<string> {
   const until = Date.now() + HOUR_MS;
   await endOld(org, project);
   const key = await longKey(org, project, until);
-  sessionStorage.setItem(SHELF + project, JSON.stringify({ key, until }));
+  sessionStorage.setItem(shelfOf(project), JSON.stringify({ key, until }));
   return key;
 }
 
@@ -58,7 +59,7 @@ export const isOurs = ({ name }: Key) => /^(Console, until|控制台，至) /.te
 
 function readKept(project: string): Kept | null {
   try {
-    const kept: unknown = JSON.parse(sessionStorage.getItem(SHELF + project) ?? "null");
+    const kept: unknown = JSON.parse(sessionStorage.getItem(shelfOf(project)) ?? "null");
     return isObject(kept) && typeof kept["key"] === "string" && typeof kept["until"] === "number" ? { key: kept["key"], until: kept["until"] } : null;
   } catch {
     return null;
@@ -89,7 +90,7 @@ export async function call(path: string, { org, project, method = "GET", body, k
     });
   let response = await send(key ?? (await workKey(org, project)));
   if (response.status === 401 && !key) {
-    sessionStorage.removeItem(SHELF + project); // somebody revoked it
+    sessionStorage.removeItem(shelfOf(project)); // somebody revoked it
     response = await send(await workKey(org, project));
   }
   return response;

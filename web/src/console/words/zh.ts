@@ -56,5 +56,5 @@ export const words: Words = {
     invite: "按角色分工：谁开发、谁付款、谁查看。",
   },
   more: "全部页面",
-  yourRole: (role, organisation) => `你是 ${organisation} 的 ${role}。`,
+  yourRole: (role, organisation) => `你是 ${organisation} 的${role}。`,
 };

@@ -107,8 +107,8 @@ function take({ path: messages, earlier: before, ...rest }: Opened): void {
 
 function keep(message: Message): void {
   const old = cells.get(message.id);
-  // Of a message that is being written, a reading may be older than what the stream has told since.
-  const isStale = old !== undefined && message.state === "running" && isNewer(message);
+  // Of a message that is being written, a reading may be older than what the stream has told since, even its end.
+  const isStale = old !== undefined && message.state === "running" && (old.peek().state !== "running" || isNewer(message));
   if (old && !isStale) old.value = message;
   else if (!old) {
     cells.set(message.id, signal(message));
@@ -190,7 +190,7 @@ let gathered = new Map<string, Message>();
 function hear(event: ChatEvent, later: () => void, now: () => void): void {
   if (event.type === "delta") {
     const message = gathered.get(event.id) ?? cells.get(event.id)?.peek();
-    if (!message || event.version <= message.version) return;
+    if (!message || message.state !== "running" || event.version <= message.version) return;
     gathered.set(event.id, grown(message, event));
     later();
     return;
@@ -233,7 +233,9 @@ function hearMessage(message: Message): void {
 function hearState(running: Message[]): void {
   batch(() => running.forEach(hearMessage));
   const alive = new Set(running.map(({ id }) => id));
-  if (runningIds.peek().some((id) => !alive.has(id)) || backend.peek()?.kind === "browser") void refresh();
+  const ended = runningIds.peek().filter((id) => !alive.has(id));
+  if (ended.length > 0 || backend.peek()?.kind === "browser") void refresh();
+  for (const id of ended) if (!path.peek().includes(id)) readBeside(id).catch(tell); // of those side by side, one is on the path
 }
 
 /** The list says that the open conversation changed, while this page was not listening to it. */
@@ -384,8 +386,12 @@ export async function turnTo(sibling: string): Promise<void> {
 
 /** A message that is not on the shown path: another answer that stands beside it. */
 export async function fetchBeside(id: string): Promise<void> {
-  const open = conversation.value?.id;
-  if (!open || !backend.value || cells.has(id)) return;
+  if (!cells.has(id)) await readBeside(id);
+}
+
+async function readBeside(id: string): Promise<void> {
+  const open = conversation.peek()?.id;
+  if (!open || !backend.value) return;
   const found = (await backend.value.open(open, id)).path.find((message) => message.id === id);
   if (found && conversation.peek()?.id === open) keep(found);
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from anthropic import beta_tool
 from pydantic import BaseModel
 
 from tests.sdk.anthropic_sdk import Sdk, ask, table
+from tests.sdk.table import PICTURE_URL
 
 CREATE = "messages.create"
 WEATHER = {
@@ -136,16 +136,15 @@ def what_agents_send_is_understood(sdk: Sdk) -> None:
 
 
 @table.works(CREATE)
-def images_reach_the_model_as_addresses_and_as_data(sdk: Sdk) -> None:
-    pixel = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 20).decode()
+def images_at_addresses_and_as_data_reach_the_model(sdk: Sdk) -> None:
+    pixel = PICTURE_URL.partition(",")[2]
     blocks = [
         {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": pixel}},
-        {"type": "image", "source": {"type": "url", "url": "https://a.example/cat.png"}},
+        {"type": "image", "source": {"type": "url", "url": sdk.world.picture}},
         {"type": "text", "text": json.dumps({"echo": True})},
     ]
     told = echoed(sdk, [{"role": "user", "content": blocks}])["messages"][0]["content"]
-    assert told[0]["image_url"]["url"] == f"data:image/png;base64,{pixel}"
-    assert told[1]["image_url"]["url"] == "https://a.example/cat.png"
+    assert [part["image_url"]["url"] for part in told[:2]] == [PICTURE_URL, PICTURE_URL]
 
 
 @table.works("beta.messages.tool_runner")

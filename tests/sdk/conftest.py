@@ -28,7 +28,7 @@ from openglm.maas.settings import Settings
 from openglm.maas.upstreams import Channel
 from tests.maas.fake_upstream import FakeUpstream
 from tests.maas.finetuning.programs import TRAINER, serve
-from tests.sdk.table import World, until
+from tests.sdk.table import PICTURE, World, until
 
 SDKS = {"zai": "zai-sdk", "zhipuai": "zhipuai"}  # those that cannot live in our environment
 ROOT = Path(__file__).parent.parent.parent
@@ -43,7 +43,7 @@ class Town:
     platform: Platform
     upstream: FakeUpstream
     url: str
-    page: str
+    site: str
     owner_id: str
     training_gate: Path
 
@@ -72,7 +72,8 @@ class Town:
         await platform.plans.subscribe(planned, "pro", idempotency_key="plan")
         return World(
             url=self.url,
-            page=self.page,
+            page=f"{self.site}/tides",
+            picture=f"{self.site}/cat.png",
             key=await self._key(rich),
             poor_key=await self._key(poor),
             narrow_key=await self._key(rich, models=["other"]),
@@ -99,14 +100,14 @@ def town(tmp_path_factory) -> Iterator[Town]:
     gate = folder / "gate"
     gate.write_text("1000")
     platform = Platform(Settings(data=folder), server=serve, trainer=(*TRAINER, "--gate", str(gate)))
-    platform._web = GuardedSession(allow_private=True, resolve=_here)  # where the reader's page is
+    platform._web = GuardedSession(allow_private=True, resolve=_here)  # where the site is
     owner_id = asyncio.run(_furnish(platform))
-    with FakeUpstream() as upstream, _served(PAGE) as page, pytest.MonkeyPatch.context() as patch:
+    with FakeUpstream() as upstream, _site() as site, pytest.MonkeyPatch.context() as patch:
         for made in (EventStream.__init__, streamed):  # so that every client meets keep-alives
             patch.setitem(made.__kwdefaults__, "keep_alive_s", 0.05)
         platform.router.add(Channel("fake", upstream.url, {"glm": "wire"}, leaving="cancel"))
         with Running(create_app(platform)) as url:
-            yield Town(platform, upstream, url, page, owner_id, gate)
+            yield Town(platform, upstream, url, site, owner_id, gate)
 
 
 async def _here(host: str, port: int) -> Sequence[str]:
@@ -122,13 +123,16 @@ async def _furnish(platform: Platform) -> str:
 
 
 @contextmanager
-def _served(page: bytes) -> Iterator[str]:
+def _site() -> Iterator[str]:
+    """Somebody's web site: a page, and a picture of a cat."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            is_picture = self.path == "/cat.png"
             self.send_response(200)
-            self.send_header("content-type", "text/html; charset=utf-8")
+            self.send_header("content-type", "image/png" if is_picture else "text/html; charset=utf-8")
             self.end_headers()
-            self.wfile.write(page)
+            self.wfile.write(PICTURE if is_picture else PAGE)
 
         def log_message(self, *_: object) -> None: ...
 
@@ -136,7 +140,7 @@ def _served(page: bytes) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://pages.example:{server.server_port}/tides"
+        yield f"http://pages.example:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -11,6 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel
 
 from tests.sdk.openai_sdk import CALLING, WEATHER, Sdk, ask, table
+from tests.sdk.table import PICTURE_URL
 
 CREATE = "chat.completions.create"
 
@@ -118,15 +119,14 @@ def a_tool_is_called_and_its_result_is_taken_back(sdk: Sdk) -> None:
 
 
 @table.works(CREATE)
-def images_reach_the_model_as_addresses_and_as_data(sdk: Sdk) -> None:
-    pixel = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 20).decode()
-    for url in ("https://a.example/cat.png", f"data:image/png;base64,{pixel}"):
+def images_at_addresses_and_as_data_reach_the_model(sdk: Sdk) -> None:
+    for url in (sdk.world.picture, PICTURE_URL):
         parts = [
             {"type": "text", "text": json.dumps({"echo": True})},
             {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
         ]
         asked = echoed(sdk, messages=[{"role": "user", "content": parts}])
-        assert asked["messages"][0]["content"][1]["image_url"]["url"] == url
+        assert asked["messages"][0]["content"][1]["image_url"]["url"] == PICTURE_URL
 
 
 @table.works(CREATE)

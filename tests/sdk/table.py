@@ -6,12 +6,16 @@ A table is made of functions, so the same one is read by pytest, which names the
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import inspect
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+PICTURE = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6\0\0\0\x1f\x15\xc4\x89"
+PICTURE_URL = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class World:
 
     url: str
     page: str  # a web page for the reader
+    picture: str  # the address of PICTURE
     key: str  # money in the wallet
     poor_key: str  # none
     narrow_key: str  # of the first account, for a model that is not there

@@ -89,12 +89,13 @@ def open_service(tiny_checkpoint: Path) -> Iterator[Callable[..., Service]]:
         engine.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(open_service: Callable[..., Service]) -> Service:
+    """One for each file: a server that stops stops its service, and files come in any order."""
     return open_service(max_context=2048, cache_tokens=16384)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def url(service: Service) -> Iterator[str]:
     """The address of a real server in front of the tiny model."""
     with Running(create_app(service)) as url:

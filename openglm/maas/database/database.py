@@ -7,7 +7,8 @@ Work may run twice (after a deadlock, or a lost connection before the commit), s
 
 On PostgreSQL other nodes write too. Writes that name the same `lock` never run at once on two of them, and a
 group takes its locks in one order before it begins; those that name none are committed one by one. So two
-nodes never wait for each other in a ring.
+nodes never wait for each other in a ring, as long as one write changes one organisation's shared rows only
+(its accounts, its counts in `stored`), and names its lock if it changes more of them than one.
 """
 
 from __future__ import annotations

@@ -13,9 +13,11 @@ import psycopg
 import pytest
 
 from openglm.errors import Conflict, DuplicateRequest, NotFound, PlanRefused
-from openglm.maas.database import Database, open_database
+from openglm.maas.database import Database, Transaction, open_database
 from openglm.maas.money import Billing, Invoices, ManualPayments, Plans, Prices, Wallet
 from openglm.maas.platform import Platform
+from openglm.maas.responses import Responses
+from openglm.maas.responses.store import KEEP_MS
 from openglm.maas.secrets import KEY_BYTES
 from openglm.maas.settings import Settings
 from openglm.messages import Usage
@@ -184,6 +186,55 @@ def test_a_race_of_two_nodes_for_the_last_money_of_many_is_won_by_ten_each(nodes
 
     asyncio.run(scenario())
     audited(here.database)
+
+
+def test_who_forgets_old_responses_and_who_keeps_new_ones_never_wait_in_a_ring(nodes, postgres_url):
+    """One node's group keeps a response of org1, then one of org0; the other deletes old ones of both."""
+    here, far = nodes
+    ours, theirs = (
+        Responses(money.database, node_id=name, clock=money.clock)
+        for money, name in ((here, "here"), (far, "far"))
+    )
+    together, begun, go_on = threading.Event(), threading.Event(), threading.Event()
+    runs = []
+
+    def keeping(org_id: str, name: str) -> Callable[[Transaction], None]:
+        return theirs.saving(org_id, {"id": name, "status": "completed"}, [], None)
+
+    def first(tx: Transaction) -> None:
+        runs.append(1)
+        keeping("org1", "new1")(tx)
+        begun.set()
+        go_on.wait(60)
+
+    def is_waited_for() -> bool:
+        with psycopg.connect(postgres_url) as connection:
+            row = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+            return bool(row[0])
+
+    async def scenario():
+        for org_id in ("org0", "org1"):
+            await ours.save(org_id, {"id": f"old of {org_id}", "status": "completed"}, [], None)
+        here.clock.now += KEEP_MS
+        far.clock.now += 1
+        far.database.submit(lambda tx: together.wait(60))  # so that both come into one group
+        writes = [far.database.submit(first, lock="org1")]
+        writes.append(far.database.submit(keeping("org0", "new0"), lock="org0"))
+        together.set()
+        await asyncio.to_thread(begun.wait, 60)
+        forgetting = asyncio.create_task(ours.forget_old())
+        while not await asyncio.to_thread(is_waited_for):
+            pass
+        go_on.set()
+        await asyncio.gather(*map(asyncio.wrap_future, writes))
+        assert await forgetting == 2
+
+    before = deadlocks(postgres_url)
+    asyncio.run(scenario())
+    assert deadlocks(postgres_url) == before
+    assert len(runs) == 1
+    kept = here.database.read_now("SELECT id FROM response ORDER BY id")
+    assert [row["id"] for row in kept] == ["new0", "new1"]
 
 
 @pytest.mark.parametrize("skew_ms", [-3_600_000, -6_000, 6_000, 3_600_000])

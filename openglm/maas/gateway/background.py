@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from openglm.asgi.events import EventStream
 from openglm.dialects.responses import ResponseEvents, ResponseObject, replay
 from openglm.errors import OpenGLMError
+from openglm.maas.database import DatabaseDown
 from openglm.maas.gateway.retold import retold
 from openglm.maas.responses import RUNNING, Line
 
@@ -86,9 +87,25 @@ class Background:
             line.tell(events.fail(error))
         finally:
             self._running.pop(answer.id, None)
-            exchange.close()
-            last = events.end(status)
-            await self._platform.responses.finish(org_id, answer.body())
-            line.tell(last)
-            line.end()
-            asyncio.get_running_loop().call_later(LINE_S, self._lines.pop, answer.id, None)
+            try:
+                last = events.end(status)
+                await self._keep(org_id, exchange, answer)
+                line.tell(last)
+            finally:
+                exchange.close()
+                line.end()
+                asyncio.get_running_loop().call_later(LINE_S, self._lines.pop, answer.id, None)
+
+    async def _keep(self, org_id: str, exchange: Exchange | Loop, answer: ResponseObject) -> None:
+        """Write the end with the bill, or alone where there is none, however long the database is away."""
+        body = answer.body()
+        exchange.keep(self._platform.responses.finishing(org_id, body))
+        if settling := exchange.close():
+            await asyncio.shield(settling)
+        while True:
+            try:
+                await self._platform.responses.finish(org_id, body)  # changes nothing where it is written
+                return
+            except DatabaseDown:
+                logger.warning("the end of response %s is not kept yet", answer.id)
+                await asyncio.sleep(LOOK_AGAIN_S)

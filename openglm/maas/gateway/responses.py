@@ -166,16 +166,21 @@ class ResponsesHandlers:
         servers = request.offer.servers
         exchange = await open_answer(self._platform, call, chat, servers, affinity=request.cache_key)
         answer = self._answer(call, request)
-        try:
-            await self.keep(call, request, answer)
-        except BaseException:
-            exchange.close()
-            raise
-        org_id, headers = call.caller.org_id, _left_out(request)
-        self._background.begin(org_id, exchange, answer)
+        org_id, begun, headers = call.caller.org_id, answer.body(), _left_out(request)
+
+        async def begin() -> None:
+            try:
+                await self.keep(call, request, answer)
+            except BaseException:
+                exchange.close()
+                raise
+            self._background.begin(org_id, exchange, answer)
+
+        # What is kept as being made is made, though the client leave.
+        await asyncio.shield(self._platform.go_on(begin()))
         if chat.stream:
             return self._background.told(org_id, answer.id, headers=headers)
-        return json_response(answer.body(), headers=headers)
+        return json_response(begun, headers=headers)
 
     def _answer(self, call: Call, request: ResponsesRequest) -> ResponseObject:
         return ResponseObject(request, lambda text: self._conversations.seal(call.caller.org_id, text))

@@ -25,6 +25,7 @@ FORGET_EVERY_S = 600.0
 LOOK_EVERY_S = 5.0  # for responses of dead nodes
 AT_ONCE = 500
 RUNNING = ("queued", "in_progress")
+ORPHAN_ERROR = {"code": "server_error", "message": "the server that made this response stopped"}
 _ORPHANED = "status IN ('queued', 'in_progress') AND node_id NOT IN (SELECT id FROM money_node)"
 
 
@@ -95,22 +96,29 @@ class Responses:
 
         return insert
 
-    async def finish(self, org_id: str, body: Mapping[str, Any]) -> bool:
-        """The end of one that was saved while it ran; False if it was cancelled or deleted meanwhile. Its own
-        node's word holds, though others took that node for dead."""
-        changed = await self._database.write(
-            lambda t: t.run(
+    async def finish(self, org_id: str, body: Mapping[str, Any]) -> None:
+        """The end of one that was saved while it ran, unless it was cancelled or deleted meanwhile."""
+        await self._database.write(self.finishing(org_id, body), durable=True)
+
+    def finishing(self, org_id: str, body: Mapping[str, Any]) -> Callable[[Transaction], None]:
+        """As `finish`, for the transaction of the bill. Its own node's word holds, though others took that
+        node for dead."""
+        values = {
+            "status": body["status"],
+            "body": msgspec.json.encode(body),
+            "id": body["id"],
+            "org": org_id,
+            "me": self._node_id,
+        }
+
+        def update(transaction: Transaction) -> None:
+            transaction.run(
                 "UPDATE response SET status = :status, body = :body WHERE id = :id AND org_id = :org"
                 " AND (status IN ('queued', 'in_progress') OR (status = 'failed' AND node_id = :me))",
-                status=body["status"],
-                body=msgspec.json.encode(body),
-                id=body["id"],
-                org=org_id,
-                me=self._node_id,
-            ),
-            durable=True,
-        )
-        return bool(changed)
+                **values,
+            )
+
+        return update
 
     async def get(self, org_id: str, response_id: str) -> Kept:
         row = await self._database.read_one(
@@ -122,6 +130,8 @@ class Responses:
         if row is None:
             raise NotFound(f"there is no response {response_id[:80]!r}", hint="they are kept for 7 days")
         body = msgspec.json.decode(row["body"])
+        if row["status"] == "failed" and body["status"] in RUNNING:  # `fail_orphans` has said so
+            body["error"] = ORPHAN_ERROR
         return Kept({**body, "status": row["status"]}, msgspec.json.decode(row["items"]), row["previous_id"])
 
     async def chain(self, org_id: str, response_id: str) -> list[dict[str, Any]]:
@@ -186,12 +196,16 @@ class Responses:
 
     async def given_up(self, ids: Iterable[str]) -> list[str]:
         """Those of these that nobody wants any more: cancelled or deleted, perhaps on another node."""
-        given_up = []
-        for response_id in list(ids):
-            row = await self._database.read_one("SELECT status FROM response WHERE id = :id", id=response_id)
-            if row is None or row["status"] == "cancelled":
-                given_up.append(response_id)
-        return given_up
+        names = {f"id{number}": response_id for number, response_id in enumerate(ids)}
+        if not names:
+            return []
+        rows = await self._database.read(
+            "SELECT id FROM response WHERE status <> 'cancelled'"
+            f" AND id IN ({', '.join(f':{name}' for name in names)})",
+            **names,
+        )
+        wanted = {row["id"] for row in rows}
+        return [response_id for response_id in names.values() if response_id not in wanted]
 
     async def fail_orphans(self) -> int:
         """Say of those whose node has no lease any more that they failed. Billing takes the leases of dead

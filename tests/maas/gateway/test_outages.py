@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,25 @@ def test_an_answer_whose_bill_the_database_does_not_take_at_once_is_billed_when_
     house.settled(wait_until)
     (row,) = house.usage()
     assert (row["status"], row["output_text"]) == ("ok", 40)
+
+
+def test_a_response_in_the_background_that_ends_in_an_outage_is_kept_and_told(
+    house: House, wait_until, caplog
+):
+    house.upstream.always = {"tokens": 40, "pace_s": 0.01}
+    body = {"model": "glm", "input": "hello", "background": True, "stream": True}
+    headers = {"authorization": f"Bearer {house.key}"}
+    with httpx.stream("POST", f"{house.url}/v1/responses", json=body, headers=headers, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        with outage(house.platform.settings.database):
+            wait_until(lambda: "is not settled yet" in caplog.text)
+        wait_until(lambda: house.rows("SELECT status FROM response") == [{"status": "completed"}])
+        told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    assert told[-1]["type"] == "response.completed"
+    assert house.get(f"/v1/responses/{told[-1]['response']['id']}").json()["output"]
+    house.settled(wait_until)
+    assert [(row["status"], row["output_text"]) for row in house.usage()] == [("ok", 40)]
 
 
 def test_a_task_is_delivered_with_its_bill_or_not_at_all(house: House, wait_until, caplog):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 
 import httpx
 import openai
@@ -214,6 +215,49 @@ def test_an_answer_in_the_background_is_fetched_or_cancelled(client, wait_until)
     wait_until(lambda: client.responses.retrieve(slow.id).status == "cancelled")
 
 
+def test_who_leaves_before_a_response_in_the_background_is_kept_leaves_none_that_never_ends(
+    house: House, wait_until, monkeypatch
+):
+    responses, saving, free = house.platform.responses, threading.Event(), threading.Event()
+    save = responses.save
+
+    async def slow(*words):
+        house.platform.database.submit(lambda tx: free.wait(60))
+        saving.set()
+        await save(*words)
+
+    monkeypatch.setattr(responses, "save", slow)
+    with house.left("/v1/responses", {"model": "glm", "input": '{"tokens": 2}', "background": True}):
+        assert saving.wait(60)
+    house.get("/v1/models")  # by then the server knows that the other has left
+    free.set()
+    wait_until(lambda: house.rows("SELECT status FROM response") == [{"status": "completed"}])
+    house.settled(wait_until)
+
+
+def test_a_response_whose_server_died_says_why_it_failed(house: House, client):
+    responses, body = house.platform.responses, {"id": "resp_1", "status": "in_progress", "error": None}
+    asyncio.run(responses.save(house.org_id, body, [], None))
+    house.platform.database.write_now(lambda tx: tx.run("UPDATE response SET node_id = 'gone'"))
+    asyncio.run(responses.fail_orphans())
+    kept = house.get("/v1/responses/resp_1").json()
+    assert (kept["status"], kept["error"]["code"]) == ("failed", "server_error")
+
+
+def test_of_many_responses_those_are_given_up_that_were_cancelled_or_deleted(house: House):
+    responses = house.platform.responses
+
+    async def scenario():
+        for number, status in enumerate(("in_progress", "in_progress", "completed")):
+            await responses.save(house.org_id, {"id": f"resp_{number}", "status": status}, [], None)
+        await responses.finish(house.org_id, {"id": "resp_1", "status": "cancelled"})
+        found = await responses.given_up(["resp_0", "resp_1", "resp_2", "resp_deleted"])
+        assert sorted(found) == ["resp_1", "resp_deleted"]
+        assert await responses.given_up([]) == []
+
+    asyncio.run(scenario())
+
+
 def test_a_length_limit_makes_it_incomplete(client):
     answer = client.responses.create(model="glm", input='{"tokens": 2, "finish": "length"}')
     assert (answer.status, answer.incomplete_details.reason) == ("incomplete", "max_output_tokens")
@@ -299,9 +343,10 @@ def test_tools_of_a_kind_that_no_header_can_spell_are_named_all_the_same(house: 
     house.settled(wait_until)
 
 
-def test_where_no_response_can_be_kept_one_that_need_not_be_is_answered(house: House, client):
+def test_where_no_response_can_be_kept_one_that_need_not_be_is_answered(house: House, client, wait_until):
     asyncio.run(house.platform.quotas.set(Limit("*", "response_bytes", 0)))
     with pytest.raises(openai.BadRequestError, match="ask with store false"):
         client.responses.create(model="glm", input="hi")
     assert client.responses.create(model="glm", input="hi", store=False).status == "completed"
-    assert len(house.usage()) <= 1  # the refused one cost nothing
+    house.settled(wait_until)
+    assert len(house.usage()) == 1  # the refused one cost nothing

@@ -228,7 +228,6 @@ class Loop:
             settling = self._exchange.close()
             assert settling is not None, "nobody else closes a turn that goes on"
             await asyncio.shield(settling)  # who leaves meanwhile pays for the turn all the same
-        self._before = self._before + self._exchange.usage
 
     async def _outcomes(self, calls: Sequence[_Called]) -> AsyncIterator[Event]:
         """Run the calls side by side; say each, and its outcome, in their order."""
@@ -271,8 +270,9 @@ class Loop:
             self._chat,
             messages=(*self._chat.messages, turn.message(called), *(one.result() for one in called)),
             tool_choice=ToolChoice("none" if last else "auto"),  # what was demanded has been done
-            sampling=replace(self._chat.sampling, max_tokens=self._left(Usage())),
+            sampling=replace(self._chat.sampling, max_tokens=self._left(self._exchange.usage)),
         )
+        before = self._before + self._exchange.usage
         number, errand = self._turn, self._call.errand
         self._exchange = await open_exchange(
             self._platform,
@@ -287,6 +287,7 @@ class Loop:
             judged=True,
             admitted=True,
         )
+        self._before = before
 
 
 def turn_ids(request_id: str) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 
 from openglm.dialects.mcp import McpServer
 from openglm.maas.gateway import loop
-from openglm.maas.limits import Rule
+from openglm.maas.limits import Rule, Slot
 from openglm.maas.mcp import client, servers
 from openglm.maas.outbound import GuardedSession
 from tests.maas.fake_mcp import INJECTION, FakeMcp, tool
@@ -242,8 +242,10 @@ def test_a_model_that_dies_in_a_later_turn_is_paid_for_what_it_said(
 
 @pytest.mark.parametrize("when", ["tool", "words"])
 def test_who_leaves_pays_for_the_turns_that_were_and_no_tool_goes_on(
-    house: House, server: FakeMcp, wait_until, when
+    house: House, server: FakeMcp, wait_until, when, monkeypatch
 ):
+    leave, left = Slot.leave, []
+    monkeypatch.setattr(Slot, "leave", lambda slot, used=None: (left.append(used), leave(slot, used))[1])
     asyncio.run(house.platform.limits.rules.put(Rule(concurrency=1)))
     asyncio.run(house.platform.limits.reload())
     slow = answers(2000, pace_s=0.002)
@@ -273,6 +275,8 @@ def test_who_leaves_pays_for_the_turns_that_were_and_no_tool_goes_on(
     }
     assert [row["status"] for row in rows] == (["ok"] if when == "tool" else ["ok", "partial"])
     assert house.balance() == 10 * YUAN - sum(row["cost_nano"] for row in rows)
+    # Each turn counts once for the limits too.
+    assert left == [sum(row["input_uncached"] + row["output_text"] for row in rows)]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -90,11 +90,13 @@ async def _searched(
         recency=wanted.recency,  # type: ignore[arg-type]  # the dialect read one of the words
         content_chars=SIZES[wanted.content_size],
     )
-    # The id of an errand's search is the errand's: a further try searches again, and is not charged again.
-    name = f"{call.errand or call.request_id}-search"
+    # An errand's search has its name: a further try searches again, and is charged if none was before.
+    name, errand = f"{call.request_id}-search", f"{call.errand}-search" if call.errand else None
     plan = await plan_pays(platform, call, wanted.engine)
     try:
-        async with charged(platform, call.caller, wanted.engine, name, plan=plan, limited=not call.batch):
+        async with charged(
+            platform, call.caller, wanted.engine, name, plan=plan, limited=not call.batch, errand=errand
+        ):
             found = await platform.search.search(query)
     except DuplicateRequest:
         if call.errand is None:

@@ -35,13 +35,17 @@ async def charged(
     *,
     plan: bool = False,
     limited: bool = True,
+    errand: str | None = None,
 ) -> AsyncIterator[None]:
-    """One call of a tool, within the caller's limits: settled if the body succeeds, void if it fails."""
+    """One call of a tool, within the caller's limits: settled if the body succeeds, void if it fails.
+
+    Of all calls with the same `errand`, one is charged: DuplicateRequest where one was, or is running.
+    """
     from openglm.maas.money.ask import Ask
     from openglm.messages import Usage
 
     who = (caller.org_id, caller.project_id, caller.key_id, caller.user_id)
-    ask = Ask(request_id, *who, model=tool, kind="tool", plan=plan)
+    ask = Ask(request_id, *who, model=tool, kind="tool", plan=plan, client_request_id=errand)
     with platform.limits.enter(caller, tool, 0) if limited else nullcontext():
         async with await platform.billing.bill(ask) as bill:
             yield

@@ -8,6 +8,7 @@ import json
 import httpx
 import pytest
 
+from openglm.errors import UpstreamFailure
 from openglm.maas.limits import Rule
 from openglm.maas.money import Prices
 from openglm.maas.search import Document
@@ -81,6 +82,27 @@ def test_a_search_tells_the_model_what_it_found_and_costs_a_call(house: House, w
     assert told[-1] == {"role": "user", "content": "What does GLM fill in?"}
     house.settled(wait_until)
     assert {row["model"]: row["cost_nano"] for row in house.usage()}["search_std"] == 10_000_000
+
+
+def test_a_search_of_an_asynchronous_chat_that_failed_is_charged_when_it_succeeds(house: House, wait_until):
+    class Flaky:
+        tries = 0
+
+        async def search(self, query):
+            self.tries += 1
+            if self.tries == 1:
+                raise UpstreamFailure("the engine is away")
+            return await found.search(query)
+
+    house.platform._index._add([Document("https://a.example/glm", "About GLM", "GLM fills in blanks.")])
+    found, house.platform.search = house.platform.search, Flaky()
+    asyncio.run(Prices(house.platform.database).set("search_std", per_call_nano=10_000_000))
+    search = {"type": "web_search", "web_search": {"enable": True}}
+    house.post("/api/paas/v4/async/chat/completions", chat(text="What does GLM fill in?", tools=[search]))
+    wait_until(lambda: house.rows("SELECT state FROM async_task") == [{"state": "SUCCESS"}])
+    house.settled(wait_until)
+    searches = [(row["status"], row["cost_nano"]) for row in house.usage() if row["model"] == "search_std"]
+    assert searches == [("void", 0), ("ok", 10_000_000)]
 
 
 def test_an_answer_that_breaks_off_says_that_trying_again_helps(house: House):

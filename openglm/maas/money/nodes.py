@@ -59,10 +59,10 @@ class Nodes:
         self._renewing.start()
 
     async def rest(self) -> None:
-        """Renew it no more."""
+        """Renew it no more. A renewal that hangs is not waited for long: its thread ends with it."""
         self._enough.set()
         if self._renewing:
-            await asyncio.to_thread(self._renewing.join)
+            await asyncio.to_thread(self._renewing.join, LEASE_S)
             self._renewing = None
 
     async def leave(self, node_id: str | None = None) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
 from openglm.errors import Conflict, DuplicateRequest, InvalidRequest, Overloaded
-from openglm.maas.money.nodes import LEASE_S
+from openglm.maas.money import nodes
+from openglm.maas.money.nodes import LEASE_S, Nodes
 from openglm.messages import Usage
 from tests.maas.money.conftest import PLANS, USED, Money
 
@@ -171,6 +173,26 @@ def test_who_could_not_look_for_a_while_takes_nobody_for_dead(money, audit):
 
     asyncio.run(scenario())
     audit()
+
+
+def test_a_node_that_stops_does_not_wait_for_a_renewal_that_hangs(money, monkeypatch):
+    monkeypatch.setattr(nodes, "BEAT_S", 0.001)
+    monkeypatch.setattr(nodes, "LEASE_S", 0.1)
+
+    async def scenario():
+        node, free = Nodes(money.database, "node", money.clock, lambda: 0.0), threading.Event()
+        money.database.submit(lambda tx: free.wait(30))
+        node.keep_beating()
+        renewing = node._renewing
+        while money.database._queue.empty():
+            await asyncio.sleep(0.001)
+        await node.rest()
+        hung = renewing.is_alive()
+        free.set()
+        assert hung
+        await asyncio.to_thread(renewing.join)
+
+    asyncio.run(scenario())
 
 
 def test_a_plans_credits_are_charged_late_too(money, audit):

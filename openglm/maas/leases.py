@@ -16,6 +16,7 @@ from openglm.maas.database import Database, Row
 from openglm.maas.ids import Clock
 
 LEASE_MS = 30_000
+REMEMBERED = 10_000  # organisations whose last turn is known: whoever is forgotten has waited longest
 # A condition with :me and :now, of rows that nobody works on.
 FREE = (
     "(CASE WHEN lease_owner IS NULL OR lease_owner = :me THEN lease_until <= :now"
@@ -95,7 +96,10 @@ class Leases:
         )[:most]
         for row in chosen:
             self._turns += 1
+            self._served.pop(row["org_id"], None)  # so that they stand in the order of their turns
             self._served[row["org_id"]] = self._turns
+            if len(self._served) > REMEMBERED:
+                del self._served[next(iter(self._served))]
         return chosen
 
     async def renew(self, ids: Iterable[str]) -> set[str]:

@@ -19,6 +19,7 @@ from openglm.errors import (
     PaymentRequired,
     RateLimited,
 )
+from openglm.maas import leases
 from openglm.maas.database import Database
 from openglm.maas.identity.caller import Caller
 from openglm.maas.tasks import Tasks
@@ -380,6 +381,21 @@ def test_a_node_whose_leases_ran_out_does_not_take_its_own_task_up_again(bench: 
         free.set()
         await working
         assert (await tasks.get(ANNE, task.id)).state == "SUCCESS"
+
+    asyncio.run(go())
+
+
+def test_of_the_organisations_that_were_served_only_the_latest_are_remembered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "REMEMBERED", 2)
+
+    async def go() -> None:
+        tasks = bench.tasks()
+        for org_id in ("org_a", "org_b", "org_a", "org_c"):
+            await tasks.submit(Caller(org_id=org_id, project_id="p", key_id="k", user_id=None), asked())
+            await tasks.run_pending()
+        assert list(tasks._leases._served) == ["org_a", "org_c"]
 
     asyncio.run(go())
 

@@ -1,6 +1,6 @@
 """Batches of a project, and the loop that works on them: each on one node at a time, under a lease.
 
-A node that dies loses its leases by time; then another one goes on with the batch where it stood.
+A node that dies loses its leases once its holds are freed; then another one goes on where it stood.
 """
 
 from __future__ import annotations

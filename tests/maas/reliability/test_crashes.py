@@ -95,8 +95,6 @@ def test_what_nobody_waits_for_is_answered_and_paid_once_though_its_server_is_ki
     home.upstream.always = {"pace_s": 0}
     with home.serving():
         wait_until(lambda: not home.rows("SELECT 1 FROM hold WHERE state = 'open'"))
-        for table in ("batch", "async_task"):  # as if the leases of the dead had run out
-            home.write(f"UPDATE {table} SET lease_until = 0")
         wait_until(lambda: home.rows("SELECT state FROM async_task") == [{"state": "SUCCESS"}])
         wait_until(lambda: home.rows("SELECT completed FROM batch") == [{"completed": 1}])
     paid = [row for row in home.usage().values() if row["cost_nano"]]

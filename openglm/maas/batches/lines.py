@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import msgspec
@@ -163,11 +163,10 @@ def spoken(endpoint: str, dialect: Dialect) -> str:
     return version + endpoint[4:]
 
 
-def bodies(content: bytes, start: int, lines: list[Line]) -> Iterator[tuple[Line, bytes]]:
-    """The bodies of lines that were read before, cut out of a part of the file that begins at `start`."""
-    for line in lines:
-        text = content[line.line_at - start : line.line_at - start + line.line_bytes]
-        yield line, bytes(parse_line(text.removeprefix(b"\xef\xbb\xbf")).body)
+def body_of(line: Line, content: bytes, start: int) -> bytes:
+    """The body of a line that was read before, cut out of a part of the file that begins at `start`."""
+    text = content[line.line_at - start : line.line_at - start + line.line_bytes]
+    return bytes(parse_line(text.removeprefix(b"\xef\xbb\xbf")).body)
 
 
 async def read_lines(reader: LineReader, chunks: AsyncIterator[bytes]) -> AsyncIterator[list[Line | Fault]]:

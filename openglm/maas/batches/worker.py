@@ -25,7 +25,7 @@ from openglm.errors import (
     UpstreamFailure,
 )
 from openglm.maas.batches.batch import COLUMNS, FROM_FILES, Batch, Fault, from_row
-from openglm.maas.batches.lines import Line, LineReader, TooMuch, bodies, read_lines, spoken
+from openglm.maas.batches.lines import Line, LineReader, TooMuch, body_of, read_lines, spoken
 from openglm.maas.batches.refusals import refusal
 from openglm.maas.batches.rows import (
     add_rows,
@@ -199,16 +199,17 @@ class Worker:
 
     async def _run_rows(self, batch: Batch) -> None:
         caller = batch.who()
+        bodies = Bodies(self._files, batch)
         todo = self._todo(batch)
         turn = asyncio.Lock()
 
         async def runner() -> None:
             while True:
                 async with turn:
-                    item = await anext(todo, None)
-                if item is None:
+                    line = await anext(todo, None)
+                if line is None:
                     return
-                await self._row(batch, caller, *item)
+                await self._row(batch, caller, bodies, line)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(self._rows_at_once):
@@ -225,26 +226,22 @@ class Worker:
     def _over(self, batch: Batch) -> bool:
         return self.stopping or batch.id in self.cancelled or self._clock() >= batch.expires_at
 
-    async def _todo(self, batch: Batch) -> AsyncIterator[tuple[Line, bytes]]:
-        """Rows without an answer and their bodies, read from the input some at a time."""
+    async def _todo(self, batch: Batch) -> AsyncIterator[Line]:
+        """Rows without an answer."""
         after = 0
         while not self._over(batch):
             lines = await waiting_lines(self._database, batch.id, after, PAGE)
             if not lines:
                 return
-            start = lines[0].line_at
-            near = [line for line in lines if line.line_at + line.line_bytes - start <= PART] or lines[:1]
-            after = near[-1].number
-            length = near[-1].line_at + near[-1].line_bytes - start
-            content = await self._files.part(batch, batch.input_file_id, start, length)
-            for line, body in bodies(content, start, near):
+            after = lines[-1].number
+            for line in lines:
                 if self._over(batch):
                     return
-                yield line, body
+                yield line
 
-    async def _row(self, batch: Batch, caller: Caller, line: Line, body: bytes) -> None:
+    async def _row(self, batch: Batch, caller: Caller, bodies: Bodies, line: Line) -> None:
         request_id = request_id_of(batch.id, line.number)
-        answered = await self._answer(batch, caller, body, request_id)
+        answered = await self._answer(batch, caller, bodies, line, request_id)
         if answered is not None:
             status, answer = answered
             # An answer in hand is kept, also by a worker that is told to stop.
@@ -255,39 +252,42 @@ class Worker:
             )
 
     async def _answer(
-        self, batch: Batch, caller: Caller, body: bytes, request_id: str
+        self, batch: Batch, caller: Caller, bodies: Bodies, line: Line, request_id: str
     ) -> tuple[int, bytes] | None:
         """A row's answer or its refusal; None if the batch is over before there is one."""
-        for attempt in range(TRIES):
-            try:
-                return await self._try(batch, caller, body, request_id)
-            except (RateLimited, Overloaded, UpstreamFailure) as error:
-                if attempt + 1 == TRIES:
-                    return refusal(error, batch.dialect)
-                await self._sleep(min(2.0**attempt, LONGEST_WAIT_S))  # its place is for others meanwhile
-            except OpenGLMError as error:
-                return refusal(error, batch.dialect)
-            except Exception as error:
-                logger.error("batch row %s failed", request_id, exc_info=error)
-                return refusal(error, batch.dialect)
-        raise AssertionError("the last try returns")
-
-    async def _try(
-        self, batch: Batch, caller: Caller, body: bytes, request_id: str
-    ) -> tuple[int, bytes] | None:
-        """Run a row, once whoever else still runs it has let go; None if the batch is over before."""
-        endpoint, keep = spoken(batch.endpoint, batch.dialect), partial(_record, request_id)
+        tries = 0
         while True:
-            try:
-                async with self._place(batch.org_id):
-                    if self._over(batch):
-                        return None
-                    return await self._run_row(caller, endpoint, body, request_id, keep)
-            except DuplicateRequest as error:
-                if not error.running:
-                    # A server died between the bill and the answer; asking again would bill twice.
-                    return 409, INTERRUPTED
-                await self._sleep(LOOK_AGAIN_S)
+            async with self._place(batch.org_id):
+                if self._over(batch):
+                    return None
+                # Who has a place has a body. If it cannot be read, that is no answer to the row.
+                body = await bodies.of(line)
+                try:
+                    return await self._try(batch, caller, body, request_id)
+                except _StillRunning:
+                    wait_s = LOOK_AGAIN_S
+                except (RateLimited, Overloaded, UpstreamFailure) as error:
+                    if tries + 1 == TRIES:
+                        return refusal(error, batch.dialect)
+                    wait_s = min(2.0**tries, LONGEST_WAIT_S)
+                    tries += 1
+                except OpenGLMError as error:
+                    return refusal(error, batch.dialect)
+                except Exception as error:
+                    logger.error("batch row %s failed", request_id, exc_info=error)
+                    return refusal(error, batch.dialect)
+            del body  # its room and its place are for others meanwhile
+            await self._sleep(wait_s)
+
+    async def _try(self, batch: Batch, caller: Caller, body: bytes, request_id: str) -> tuple[int, bytes]:
+        endpoint, keep = spoken(batch.endpoint, batch.dialect), partial(_record, request_id)
+        try:
+            return await self._run_row(caller, endpoint, body, request_id, keep)
+        except DuplicateRequest as error:
+            if error.running:
+                raise _StillRunning from None
+            # A server died between the bill and the answer; asking again would bill twice.
+            return 409, INTERRUPTED
 
     async def _wind_up(self, batch: Batch) -> Batch:
         """Decide what the batch will be. From here on no row runs."""
@@ -351,6 +351,36 @@ class Worker:
             )
         ):
             pass
+
+
+class Bodies:
+    """Of a batch's rows, read from its input some at a time."""
+
+    def __init__(self, files: Files, batch: Batch):
+        self._files = files
+        self._batch = batch
+        self._at = 0
+        self._part = b""  # of the input, from `_at`
+        self._turn = asyncio.Lock()
+
+    async def of(self, line: Line) -> bytes:
+        async with self._turn:
+            end = line.line_at + line.line_bytes
+            if self._at <= line.line_at and end <= self._at + len(self._part):
+                return body_of(line, self._part, self._at)
+            if line.line_at < self._at or line.line_bytes > PART:
+                # Tried again, or too large to keep for others: what comes next stays where it is.
+                return body_of(line, await self._read(line.line_at, line.line_bytes), line.line_at)
+            self._part = await self._read(line.line_at, PART)
+            self._at = line.line_at
+            return body_of(line, self._part, self._at)
+
+    async def _read(self, start: int, length: int) -> bytes:
+        return await self._files.part(self._batch, self._batch.input_file_id, start, length)
+
+
+class _StillRunning(Exception):
+    """Somebody else runs the row and has not let go yet."""
 
 
 class LeaseLost(Exception):

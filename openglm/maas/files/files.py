@@ -239,9 +239,9 @@ class Files:
         return len(rows)
 
     async def part(self, owner: Owner, file_id: str, start: int, length: int) -> bytes:
-        """Some bytes from the middle."""
+        """Some bytes from the middle; at the end of the file, what is left."""
         file = await self.get(owner, file_id)
-        return await self._blobs.range(blob_name(file.id), start, length)
+        return await self._blobs.range(blob_name(file.id), start, max(0, min(length, file.bytes - start)))
 
     async def delete(self, owner: Owner, file_id: str) -> None:
         """Delete. What a batch or a fine-tuning job still reads is kept."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import tracemalloc
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -509,6 +511,59 @@ def test_a_row_that_will_be_tried_again_gives_its_place_to_others(bench) -> None
         await batches.start()
         await asyncio.wait_for(reached.wait(), 20)
         await batches.stop()
+
+    asyncio.run(go())
+
+
+def test_only_rows_that_have_a_place_are_held_in_memory(bench) -> None:
+    async def go() -> None:
+        async def hang(*_) -> tuple[int, bytes]:
+            await asyncio.Event().wait()
+            raise AssertionError("nobody sets it")
+
+        batches = bench.batches(hang, rows_at_once=4)
+        row = bench.line("row", {"text": "x" * (1 << 20)})
+        for _ in range(4):
+            content = b"".join(row.replace(b'"row"', b'"row-%d"' % number) for number in range(4))
+            await bench.create(batches, content)
+        del content
+        tracemalloc.start()
+        try:
+            await batches.start()
+            places = batches._worker._places
+            async with asyncio.timeout(30):
+                while (places.taken, places.waiting) != (3, 13):  # of sixteen rows, three may run
+                    await asyncio.sleep(0)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        await batches.stop(grace_s=0)
+        assert held < 6 << 20
+
+    asyncio.run(go())
+
+
+def test_a_row_that_waits_for_its_next_try_is_read_again(bench) -> None:
+    async def go() -> None:
+        tried: Counter[str] = Counter()
+
+        async def busy(caller, endpoint, body, request_id, keep):
+            tried[request_id] += 1
+            if tried[request_id] < 3:
+                raise Overloaded("full")
+            return await bench.echo(caller, endpoint, body, request_id, keep)
+
+        batches = bench.batches(busy, rows_at_once=4)
+        size = 300_000  # three or four in a part that is read at once
+        content = b"".join(
+            bench.line(f"row-{number}", {"n": number, "x": "x" * size}) for number in range(12)
+        )
+        batch = await bench.create(batches, content)
+        await batches.run_pending()
+        batch = await batches.get(bench.anne, batch.id)
+        rows = await bench.result(batch.output_file_id)
+        assert [row["response"]["body"]["echo"]["n"] for row in rows] == list(range(12))
+        assert set(tried.values()) == {3}
 
     asyncio.run(go())
 

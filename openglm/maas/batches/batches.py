@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +22,7 @@ from openglm.maas.database import Database, Transaction
 from openglm.maas.files.files import MAX_BYTES_OF, Files, Owner, is_id
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.leases import Leases
-from openglm.maas.quotas.quota import check
+from openglm.maas.quotas.quota import check, look
 from openglm.maas.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -74,10 +74,8 @@ class Batches:
         metadata: Mapping[str, Any] | None = None,
         auto_delete_input_file: bool = False,
         dialect: Dialect = "openai",
-        total: int = 0,
     ) -> Batch:
-        """Take a batch in. Its lines are validated, and counted if `total` is not known, before the first
-        one runs."""
+        """Take a batch in. Its lines are validated and counted before the first one runs."""
         if endpoint not in ENDPOINTS and dialect != "anthropic":
             raise InvalidRequest(
                 f"endpoint must be one of {', '.join(ENDPOINTS)}, got {endpoint[:80]!r}",
@@ -85,7 +83,7 @@ class Batches:
                 code="invalid_value",
             )
         window = completion_window or "24h"
-        window_ms = window_length_ms(window)
+        window_length_ms(window)
         checked_metadata(metadata)
         file = await self._files.get(caller, input_file_id)
         if file.purpose != "batch":
@@ -100,6 +98,59 @@ class Batches:
                 param="input_file_id",
                 code="file_too_large",
             )
+        batch_id, insert = self._taken_in(
+            caller,
+            input_file_id=input_file_id,
+            endpoint=endpoint,
+            window=window,
+            auto_delete_input=auto_delete_input_file,
+            dialect=dialect,
+            metadata=metadata,
+        )
+        await self._database.write(insert, durable=True, lock=caller.org_id)
+        self._serving.wake()
+        return await self.get(caller, batch_id, (dialect,))
+
+    async def create_with(
+        self, caller: Caller, content: bytes, *, name: str, endpoint: str, dialect: Dialect
+    ) -> Batch:
+        """Take a batch in together with its lines, which are a file that goes with it: both or none."""
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content
+
+        file_id = new_id("file", self._clock())
+        batch_id, insert = self._taken_in(
+            caller,
+            input_file_id=file_id,
+            endpoint=endpoint,
+            window="24h",
+            auto_delete_input=True,
+            dialect=dialect,
+            total=content.count(b"\n"),
+        )
+        # Whoever goes away in the middle must not take the content from a batch that is there.
+        await asyncio.shield(self._files.write(caller, file_id, name, "batch", chunks(), also=insert))
+        self._serving.wake()
+        return await self.get(caller, batch_id, (dialect,))
+
+    async def look_for_room(self, caller: Caller) -> None:
+        """Raise where no batch with its file has room, before anything is sent."""
+        await look(self._database, caller.org_id, self._clock(), open_batches=1, files=1, file_bytes=1)
+
+    def _taken_in(
+        self,
+        caller: Caller,
+        *,
+        input_file_id: str,
+        endpoint: str,
+        window: str,
+        auto_delete_input: bool,
+        dialect: Dialect,
+        metadata: Mapping[str, Any] | None = None,
+        total: int = 0,
+    ) -> tuple[str, Callable[[Transaction], None]]:
+        """A batch's id, and what writes it down."""
         now = self._clock()
         batch_id = new_id("batch", now)
         values = {
@@ -111,14 +162,14 @@ class Batches:
             "endpoint": endpoint,
             "completion_window": window,
             "input_file_id": input_file_id,
-            "auto_delete_input": int(auto_delete_input_file),
+            "auto_delete_input": int(auto_delete_input),
             "metadata": msgspec.json.encode(metadata).decode(),
             "state": "validating",
             "total": total,
             "output_file_id": new_id("file", now),
             "error_file_id": new_id("file", now),
             "created_at": now,
-            "expires_at": now + window_ms,
+            "expires_at": now + window_length_ms(window),
         }
         names = ", ".join(values)
         places = ", ".join(f":{name}" for name in values)
@@ -131,9 +182,7 @@ class Batches:
             check(transaction, caller.org_id, now, open_batches=1, files=1, file_bytes=1)
             transaction.run(f"INSERT INTO batch ({names}) VALUES ({places})", **values)
 
-        await self._database.write(insert, durable=True, lock=caller.org_id)
-        self._serving.wake()
-        return await self.get(caller, batch_id, (dialect,))
+        return batch_id, insert
 
     async def get(self, owner: Owner, batch_id: str, dialects: Sequence[Dialect] = FROM_FILES) -> Batch:
         if not is_id(batch_id):
@@ -162,9 +211,8 @@ class Batches:
         """A page of batches, newest first: those that follow `after`, or those that stand right `before`."""
         if not 1 <= limit <= largest:
             raise InvalidRequest(f"limit must be from 1 to {largest}, got {limit}", param="limit")
-        for name, given in (("after", after), ("before", before)):
-            if given and not is_id(given):
-                raise InvalidRequest(f"{name} must be the id of a batch, got {given[:40]!r}", param=name)
+        check_id("after", after)
+        check_id("before", before)
         side, order = ("id > :edge", "ASC") if before else ("id < :edge", "DESC")
         rows = await self._database.read(
             f"SELECT {COLUMNS} FROM batch WHERE org_id = :org AND project_id = :project"
@@ -269,6 +317,11 @@ class Batches:
             if batch_id not in held and batch_id in self._working:
                 self._working[batch_id].cancel()
         self._worker.cancelled |= {row["id"] for row in stopped} & set(self._working)
+
+
+def check_id(name: str, given: str | None) -> None:
+    if given and not is_id(given):
+        raise InvalidRequest(f"{name} must be the id of a batch, got {given[:40]!r}", param=name)
 
 
 def _listed(dialects: Sequence[Dialect]) -> str:

@@ -7,6 +7,7 @@ from the two files that a batch leaves.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,13 @@ import msgspec
 
 from openglm.asgi.body import read_body
 from openglm.dialects import anthropic
-from openglm.dialects.fields import Fields, parse_object
 from openglm.errors import Conflict, InvalidRequest, NotFound
 from openglm.maas import door
 from openglm.maas.batches.batch import Batch, Dialect
+from openglm.maas.batches.batches import check_id
 from openglm.maas.batches.lines import MAX_LINE, MAX_ROWS
 from openglm.maas.files.files import MAX_BYTES_OF
 from openglm.maas.files.routes import Wrap, whole
-from openglm.maas.ids import new_id
-from openglm.maas.quotas.quota import QuotaReached
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -37,7 +36,22 @@ PLACES = ("/api/anthropic/v1/messages/batches", "/v1/messages/batches")
 OURS: tuple[Dialect, ...] = ("anthropic",)
 PAGE, LARGEST_PAGE = 20, 1000  # batches, as documented
 MAX_CUSTOM_ID = 64  # characters, as documented
-MAX_VALUES = 3_000_000  # of all requests of a batch together
+_EXPECTED = {
+    "requests": f"a list of 1 to {MAX_ROWS} objects",
+    "custom_id": "a string",
+    "params": "an object",
+    "stream": "a boolean",
+}
+_NOTHING = msgspec.Raw()
+
+
+class _Params(msgspec.Struct, gc=False):
+    """What we look at of a request; the gateway reads the rest when its row runs."""
+
+    stream: bool | None = None
+
+
+_read_params = msgspec.json.Decoder(_Params).decode
 _UNRUN = {"batch_cancelled": "canceled", "batch_expired": "expired"}
 _REST = {"cancelled": "canceled", "expired": "expired", "failed": "errored"}  # what became of those not run
 
@@ -49,28 +63,20 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
 
     async def create(request: Request) -> Response:
         caller = await _caller(request)
+        await platform.batches.look_for_room(caller)
         body = await read_body(request.scope, request.receive, MAX_BYTES_OF["batch"])
-        content = await asyncio.to_thread(lambda: lines_of(parse_object(body, MAX_VALUES)))
-        file_id = new_id("file", platform.clock())
-        await platform.files.write(caller, file_id, "messages.jsonl", "batch", _once(content))
-        try:
-            batch = await platform.batches.create(
-                caller,
-                input_file_id=file_id,
-                endpoint=ENDPOINT,
-                auto_delete_input_file=True,
-                dialect="anthropic",
-                total=content.count(b"\n"),
-            )
-        except QuotaReached:  # the client never learns of the file, so nobody else would delete it
-            await platform.files.delete(caller, file_id)
-            raise
+        content = await asyncio.to_thread(lines_of, body)
+        batch = await platform.batches.create_with(
+            caller, content, name="messages.jsonl", endpoint=ENDPOINT, dialect="anthropic"
+        )
         return JSONResponse(shown(batch, request))
 
     async def list_batches(request: Request) -> Response:
         caller, query = await _caller(request), request.query_params
         if query.get("before_id") and query.get("after_id"):
             raise InvalidRequest("before_id and after_id exclude each other", param="before_id")
+        for name in ("before_id", "after_id"):
+            check_id(name, query.get(name))
         page = await platform.batches.list(
             caller,
             limit=whole(query.get("limit"), PAGE, "limit"),
@@ -135,27 +141,71 @@ def routes(platform: Any, wrap: Wrap) -> list[Route]:
     ]
 
 
-def lines_of(fields: Fields) -> bytes:
-    """The requests of a body as the lines of a batch's file. What is wrong with one is told at once."""
-    seen: set[str] = set()
-    lines = []
-    for request in fields.objects("requests", MAX_ROWS):
-        custom_id = request.needed_text("custom_id")
-        if len(custom_id) > MAX_CUSTOM_ID or not custom_id.isprintable():
-            raise request.wrong("custom_id", f"at most {MAX_CUSTOM_ID} printable characters")
-        if custom_id in seen:
-            raise request.wrong("custom_id", "another one than those of the requests before")
-        seen.add(custom_id)
-        params = request.needed_object("params")
-        if params.flag("stream"):
-            raise params.wrong("stream", "false or left out: a batch cannot stream")
-        line = {"custom_id": custom_id, "method": "POST", "url": ENDPOINT, "body": params.data}
-        lines.append(msgspec.json.encode(line) + b"\n")
-        if len(lines[-1]) > MAX_LINE:
-            raise request.wrong("params", f"an object of at most {MAX_LINE} bytes")
+def lines_of(body: bytes) -> bytes:
+    """The requests of a body as the lines of a batch's file. What is wrong with one is told at once.
+
+    Each is looked at as the reader meets it, and its params are carried as they came: nothing is built of
+    them, however many values they hold, and between two requests other threads have their turn.
+    """
+    lines: dict[str, bytes] = {}  # by custom_id
+
+    class Request(msgspec.Struct, gc=False):
+        custom_id: str = ""
+        params: msgspec.Raw = _NOTHING
+
+        def __post_init__(self) -> None:
+            if len(lines) == MAX_ROWS:
+                raise _wrong("requests", _EXPECTED["requests"], "more")
+            lines[self.custom_id] = _line(f"requests[{len(lines)}]", self.custom_id, self.params, lines)
+
+    try:
+        msgspec.json.decode(body, type=msgspec.defstruct("Requests", [("requests", list[Request], [])]))
+    except msgspec.ValidationError as error:
+        raise _misfit(error, len(lines)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
     if not lines:
-        raise fields.wrong("requests", f"a list of 1 to {MAX_ROWS} objects")
-    return b"".join(lines)
+        raise _wrong("requests", _EXPECTED["requests"], "nothing")
+    return b"".join(lines.values())
+
+
+def _line(at: str, custom_id: str, params: msgspec.Raw, seen: Mapping[str, bytes]) -> bytes:
+    if not 1 <= len(custom_id) <= MAX_CUSTOM_ID or not custom_id.isprintable():
+        expected = f"1 to {MAX_CUSTOM_ID} printable characters"
+        raise _wrong(f"{at}.custom_id", expected, f"{len(custom_id)} characters")
+    if custom_id in seen:
+        raise _wrong(f"{at}.custom_id", "another one than those of the requests before", ascii(custom_id))
+    if not params:
+        raise _wrong(f"{at}.params", _EXPECTED["params"], "nothing")
+    try:
+        stream = _read_params(params).stream
+    except msgspec.ValidationError as error:
+        raise _misfit(error, 0, f"{at}.params") from None
+    if stream:
+        raise _wrong(f"{at}.params.stream", "false or left out", "true", hint="a batch cannot stream")
+    # Line ends are white space to JSON, and the end of a request to its file.
+    carried = msgspec.Raw(bytes(params).replace(b"\n", b" ").replace(b"\r", b" "))
+    line = {"custom_id": custom_id, "method": "POST", "url": ENDPOINT, "body": carried}
+    written = msgspec.json.encode(line) + b"\n"
+    if len(written) > MAX_LINE:
+        raise _wrong(f"{at}.params", f"an object of at most {MAX_LINE} bytes", f"{len(written)} bytes")
+    return written
+
+
+def _misfit(error: msgspec.ValidationError, number: int, inside: str = "") -> InvalidRequest:
+    """What the reader says of a field of a wrong kind, in our words; it does not count in lists."""
+    told = str(error)
+    place = re.search(r" - at `\$\.?(.+)`$", told)
+    got = re.search(r"got `(.+?)`", told)
+    parts = (inside, place[1].replace("[...]", f"[{number}]") if place else "")
+    path = ".".join(part for part in parts if part)
+    expected = _EXPECTED.get(path.rpartition(".")[2], "an object")
+    return _wrong(path or "the body", expected, got[1] if got else "another kind")
+
+
+def _wrong(path: str, expected: str, got: str, *, hint: str | None = None) -> InvalidRequest:
+    code = "missing_field" if got == "nothing" else "invalid_value"
+    return InvalidRequest(f"{path} must be {expected}, got {got}", param=path, code=code, hint=hint)
 
 
 def wire(batch: Batch, place: str) -> dict[str, Any]:
@@ -220,7 +270,3 @@ def _moment(moment_ms: int | None) -> str | None:
     if moment_ms is None:
         return None
     return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content

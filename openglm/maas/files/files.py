@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -122,8 +122,10 @@ class Files:
         chunks: AsyncIterator[bytes],
         *,
         expires_at: int | None = None,
+        also: Callable[[Transaction], None] | None = None,
     ) -> File:
         """Store under an id that is known before, such as a batch's output: doing it again replaces it.
+        `also` is written with the row, or neither is.
 
         What was made here finds room whatever the owner's quotas are: it has been paid for.
         """
@@ -147,6 +149,8 @@ class Files:
                 now=file.created_at,
                 expires=expires_at,
             )
+            if also:
+                also(transaction)
 
         try:
             await self._database.write(insert, durable=True, lock=owner.org_id)

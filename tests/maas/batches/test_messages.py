@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from openglm.dialects.fields import Fields
 from openglm.errors import DuplicateRequest, InvalidRequest
 from openglm.maas.batches import Batch, Batches
 from openglm.maas.batches.lines import MAX_LINE
@@ -18,15 +17,15 @@ from openglm.maas.batches.messages import ENDPOINT, OURS, _opened, lines_of, res
 PLACE = "https://glm.example/api/anthropic/v1/messages/batches"
 
 
-def sent(count: int, **params) -> Fields:
-    return Fields(
+def sent(count: int, **params) -> bytes:
+    return json.dumps(
         {"requests": [{"custom_id": f"row-{n}", "params": {"n": n, **params}} for n in range(count)]}
-    )
+    ).encode()
 
 
 async def take_in(bench, batches: Batches, count: int) -> Batch:
-    return await bench.create(
-        batches, lines_of(sent(count)), endpoint=ENDPOINT, dialect="anthropic", total=count
+    return await batches.create_with(
+        bench.anne, lines_of(sent(count)), name="in", endpoint=ENDPOINT, dialect="anthropic"
     )
 
 
@@ -91,15 +90,56 @@ def test_a_request_is_carried_as_it_came() -> None:
     assert content.count(b"\n") == 1
 
 
+def test_line_ends_between_values_end_no_line_of_the_file() -> None:
+    body = json.dumps({"requests": [{"custom_id": "a", "params": {"x": ["y\n", 1]}}]}, indent=2).replace(
+        "\n", "\r\n"
+    )
+    (line,) = lines_of(body.encode()).splitlines()
+    assert msgspec.json.decode(line)["body"] == {"x": ["y\n", 1]}
+
+
+def test_params_may_hold_any_number_of_values() -> None:
+    params = b'{"x":[' + b",".join([b"[]"] * 100_000) + b"]}"
+    rows = [b'{"custom_id":"a%d","params":%s}' % (number, params) for number in range(10)]
+    body = b'{"requests":[' + b",".join(rows) + b"]}"
+    content = lines_of(body)
+    assert content.count(b"[]") == 1_000_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"requests": [{"custom_id": "a", "params": {]}]}',
+        b'{"requests": [{"custom_id": null, "params": {}}]}',
+        b'{"requests": [{"custom_id": "a", "params": {"stream": 1}}]}',
+        b'{"requests": [{"custom_id": "\xff", "params": {}}]}',
+        b'{"requests": ' + b"[" * 100_000,
+        b'{"requests": [{"custom_id": "a", "params": ' + b'{"a":' * 100_000,
+    ],
+)
+def test_what_is_no_list_of_requests_is_refused_in_words(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        lines_of(body)
+
+
+def test_more_requests_than_a_batch_may_have_are_not_read_to_their_end(monkeypatch) -> None:
+    monkeypatch.setattr("openglm.maas.batches.messages.MAX_ROWS", 2)
+    with pytest.raises(InvalidRequest, match="requests must be a list of 1 to"):
+        lines_of(sent(3)[:-2] + b"what follows is not even read")
+
+
 def test_a_request_that_is_no_batch_row_but_an_upload_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"requests\[1\].params must be an object of at most"):
         lines_of(
-            Fields(
+            json.dumps(
                 {
                     "requests": [
                         {"custom_id": "a", "params": {}},
                         {"custom_id": "b", "params": {"x": "x" * MAX_LINE}},
                     ]
                 }
-            )
+            ).encode()
         )

@@ -158,6 +158,9 @@ def test_pages_lead_forward_from_the_newest_and_back(house: House, wait_until):
     ):
         refused = ask(house, "GET", BASE, params=wrong)
         assert (refused.status_code, refused.json()["error"]["type"]) == (400, "invalid_request_error")
+    for name in ("before_id", "after_id"):
+        refused = ask(house, "GET", BASE, params={name: "x"})
+        assert refused.json()["error"]["message"].startswith(f"{name} must be the id of a batch")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +197,21 @@ def test_results_whose_file_was_deleted_are_not_found(house: House, wait_until):
 
 def test_a_batch_that_has_no_room_leaves_no_file(house: House):
     asyncio.run(house.platform.quotas.set(Limit("*", "open_batches", 0)))
-    answer = ask(house, "POST", BASE, json={"requests": [wanted("a")]})
-    assert answer.status_code == 400
-    assert "batches that have not ended" in answer.json()["error"]["message"]
+    for body in (json.dumps({"requests": [wanted("a")]}), "what is not even read"):
+        answer = ask(house, "POST", BASE, content=body)
+        assert answer.status_code == 400
+        assert "batches that have not ended" in answer.json()["error"]["message"]
     assert house.rows("SELECT 1 FROM file") == []
+
+
+def test_a_batch_that_could_not_be_written_leaves_no_file_either(house: House, wait_until):
+    ended(house, wait_until, make(house, wanted("a")))
+    asyncio.run(
+        house.platform.database.write(
+            lambda tx: tx.run("CREATE UNIQUE INDEX only_one ON batch (endpoint)")  # as a database that fails
+        )
+    )
+    wait_until(lambda: not house.rows("SELECT 1 FROM file WHERE purpose = 'batch'"))
+    answer = ask(house, "POST", BASE, json={"requests": [wanted("a")]})
+    assert answer.status_code >= 500
+    assert house.rows("SELECT 1 FROM file WHERE purpose = 'batch'") == []

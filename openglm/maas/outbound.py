@@ -13,8 +13,10 @@ import re
 import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from openglm.errors import InvalidRequest, UpstreamFailure
@@ -33,6 +35,9 @@ MAX_BYTES = 10 * 2**20
 TIMEOUT_S = 20.0
 CONNECTIONS = 50
 USER_AGENT = "OpenGLM"
+# A name that nobody answers for keeps its thread longer than its fetch waits, so these serve nothing else.
+# They are more than one tenant's MCP servers (16 answers with 8 each) ask for at once.
+_resolvers = ThreadPoolExecutor(256, thread_name_prefix="openglm-names")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _METADATA = frozenset(  # of clouds, where link-local and shared ranges do not cover it
     ipaddress.ip_address(text)
@@ -129,8 +134,8 @@ def check_url(url: str, *, allow_private: bool = False) -> URL:
 
 
 async def system_resolve(host: str, port: int) -> Sequence[str]:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_resolvers, ask)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

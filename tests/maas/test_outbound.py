@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ipaddress
+import os
+import socket
+import threading
 import zlib
 from contextlib import asynccontextmanager
 
@@ -12,7 +15,14 @@ import pytest
 from aiohttp import web
 
 from openglm.errors import InvalidRequest, UpstreamFailure
-from openglm.maas.outbound import AddressRefused, Fetched, GuardedSession, check_url, is_allowed
+from openglm.maas.outbound import (
+    AddressRefused,
+    Fetched,
+    GuardedSession,
+    check_url,
+    is_allowed,
+    system_resolve,
+)
 
 PRIVATE = [
     "127.0.0.1",
@@ -426,3 +436,29 @@ def test_a_post_is_sent_once_and_its_redirect_is_not_followed():
     answer, seen = guarded(away, method="POST", data=b"a=b")
     assert answer.status == 307
     assert len(seen) == 1
+
+
+def test_names_that_nobody_answers_for_hold_up_no_other_work(monkeypatch):
+    asked, gate = threading.Semaphore(0), threading.Event()
+
+    def unanswered(*_: object, **__: object) -> list:
+        asked.release()
+        gate.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", unanswered)  # what a resolver does whose server says nothing
+    many = min(32, (os.cpu_count() or 1) + 4)  # as many as threads that serve everything else
+
+    async def go() -> None:
+        names = [asyncio.create_task(system_resolve(f"h{at}.example", 80)) for at in range(many)]
+        try:
+            async with asyncio.timeout(10):
+                for _ in names:
+                    while not asked.acquire(blocking=False):
+                        await asyncio.sleep(0)
+                assert await asyncio.to_thread(lambda: "done") == "done"
+        finally:
+            gate.set()
+            await asyncio.gather(*names)
+
+    asyncio.run(go())

@@ -47,16 +47,17 @@ class Gallery(Town):
         assert got.is_success, got.text
         return got.json()
 
-    def talk(self, talk: Talk) -> None:
-        made = self.chat("POST", "conversations", title=talk.title, model=next(iter(MODELS)))
-        models = {"models": list(MODELS)} if talk.compared else {}
+    def begin(self, talk: Talk) -> None:
+        made = self.chat("POST", "conversations", title=talk.title, model=min(MODELS))
+        models = {"models": list(MODELS)} if talk.other else {}
         turn = {"text": talk.asked, "client_id": talk.title, **models}
         self.chat("POST", f"conversations/{made['id']}/turns", **turn)
-        while any(one["state"] == "running" for one in self.chat("GET", f"conversations/{made['id']}")["path"]):
-            pass  # the next look asks the server again, which answers when it can
         if talk.pinned:
             self.chat("PATCH", f"conversations/{made['id']}", pinned=True)
         self.talks[talk.title] = made["id"]
+
+    def answered(self) -> bool:
+        return not any(one["running"] for one in self.chat("GET", "conversations")["items"])
 
 
 def _play(body: dict[str, Any]) -> dict[str, Any]:
@@ -79,6 +80,7 @@ def furnished(data: Path) -> Iterator[Gallery]:
             assert ann.put(f"platform/models/{name}", json={"title": title}).is_success
         channel = {"base_url": upstream.url, "models": {name: name for name in MODELS}}
         assert ann.put("platform/channels/rack-1", json=channel).is_success
+        assert ann.patch(ann.org, json={"name": "Harbour Lab"}).is_success
         org = ann.state["organisations"][0]["id"]
         ann.post(f"platform/organisations/{org}/top-up", json={"amount": "200", "once": "start", "memo": "bank"})
         project = ann.get(f"{ann.org}/projects").json()[0]["id"]
@@ -113,4 +115,6 @@ def _settle(gallery: Gallery) -> None:
     for prompt in PROMPTS:
         gallery.chat("POST", "prompts", **prompt)
     for talk in TALKS:
-        gallery.talk(talk)
+        gallery.begin(talk)
+    while not gallery.answered():
+        pass  # each look waits for the server's answer

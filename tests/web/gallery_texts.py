@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 
+PACE_S = 0.02  # of a word, so that speeds and times of thinking are believable
+
+
 @dataclass(frozen=True)
 class Talk:
     title: str
@@ -16,18 +19,14 @@ class Talk:
     other: str = ""  # what a second model answers
     pinned: bool = False
 
-    @property
-    def compared(self) -> bool:
-        return bool(self.other)
-
     def script(self, model: str) -> dict[str, Any]:
         said = self.other if self.other and model.endswith("air") else self.answer
         thought = _words(self.thought)
-        return {"words": thought + _words(said), "reasoning": len(thought), "prompt": 900, "cached": 640, "pace_s": 0.001}
+        return {"words": thought + _words(said), "reasoning": len(thought), "prompt": 900, "cached": 640, "pace_s": PACE_S}
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\S+\s*|\s+", text.replace("\n\n\n", "\n\n"))
+    return re.findall(r"[㐀-鿿]{1,2}|[^\s㐀-鿿]+\s*|\s+", text)
 
 
 COLLECTIONS = Talk(
@@ -136,17 +135,21 @@ WEEK = Talk(
 """,
     "用户要三点，每点一句结论加一个数字最好。最后附一张表，方便转发。",
 )
+SHORT = Talk(
+    "TCP and UDP",
+    "Explain the difference between TCP and UDP in one sentence.",
+    "TCP delivers everything in order or tells you that it could not; UDP sends and forgets.",
+)
 SMALL = [
     Talk(title, title, answer)
     for title, answer in (
         ("Plan a weekend in the mountains", "Start early, walk the ridge first, and keep the lake for the afternoon."),
         ("为什么天空是蓝色的", "因为波长较短的蓝光更容易被空气分子散射。"),
-        ("Explain the difference between TCP and UDP", "TCP delivers in order or not at all; UDP sends and forgets."),
         ("一封得体的感谢邮件", "谢谢您抽出时间，这次交流对我们帮助很大。"),
         ("Regular expression for a date", r"`\d{4}-\d{2}-\d{2}` finds it; check the month with a parser."),
     )
 ]
-TALKS = [*SMALL, WEEK, BESIDE, PAGE, PARABOLA, COLLECTIONS]
+TALKS = [*SMALL, SHORT, WEEK, BESIDE, PAGE, PARABOLA, COLLECTIONS]
 
 ASSISTANTS: list[dict[str, Any]] = [
     {"name": name, "description": description, "instructions": description, "examples": examples, "visibility": visibility}

@@ -4,7 +4,6 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { useKeys } from "../app/keys";
 import { IconButton } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
-import { Icon } from "../ui/Icon";
 import { saveFile } from "../ui/saveFile";
 import { Tabs } from "../ui/Tabs";
 import { type Artifact, type ArtifactKind, artifact, closeArtifact } from "./artifacts";
@@ -121,11 +120,7 @@ function Framed({ task }: { task: FrameTask }) {
   }, []);
   return (
     <div class="artifact-frame">
-      {!ready && (
-        <span class="loading" role="status" aria-label={t.value.loading}>
-          <Icon name="spark" />
-        </span>
-      )}
+      {!ready && <span class="loading" role="status" aria-label={t.value.loading} />}
       <iframe ref={frame} title={t.value.artifact} sandbox="allow-scripts" />
     </div>
   );

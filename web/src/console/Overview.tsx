@@ -67,7 +67,7 @@ function Now({ found: { sums, free, keys, models }, today }: { found: Glance; to
   return (
     <Figures>
       <Figure label={t.value.lastDays}>
-        <Amount of={whole?.cost ?? "0"} />
+        <Amount of={whole?.cost ?? "0"} brief />
       </Figure>
       <Figure label={t.value.today} hint={t.value.tokensToday(formatCompact(day ? inputOf(day) + day.output : 0))}>
         {formatNumber(day?.requests ?? 0)}
@@ -75,7 +75,7 @@ function Now({ found: { sums, free, keys, models }, today }: { found: Glance; to
       {free !== null && (
         <Figure label={t.value.free}>
           <Link to="console/wallet">
-            <Amount of={free} />
+            <Amount of={free} brief />
           </Link>
         </Figure>
       )}

@@ -1,10 +1,10 @@
-import { amount, currency } from "./amount";
+import { amount, briefAmount, currency } from "./amount";
 
-/** An exact amount; below zero it says so in colour too. */
-export function Amount({ of }: { of: string }) {
+/** An exact amount; below zero it says so in colour too. `brief`: four digits that count, and all of them on pointing. */
+export function Amount({ of, brief = false }: { of: string; brief?: boolean }) {
   return (
     <span class={of.startsWith("-") ? "money below" : "money"} title={`${of} ${currency()}`}>
-      {amount(of)}
+      {brief ? briefAmount(of) : amount(of)}
     </span>
   );
 }

@@ -14,14 +14,16 @@ export function currency(): string {
 }
 
 /** All digits, at least two behind the point. */
-export function amount(text: string): string {
-  return new Intl.NumberFormat(locale(), {
-    style: "currency",
-    currency: currency(),
-    currencyDisplay: "narrowSymbol",
-    minimumFractionDigits: 2,
-    maximumFractionDigits: NANO_DIGITS,
-  }).format(text as unknown as number); // Intl reads decimals as they are written; its types do not say so
+export const amount = (text: string) => written(text, { maximumFractionDigits: NANO_DIGITS });
+
+/** Two digits behind the point, or four that count where that is more: ¥194.55, ¥0.001774. */
+export const briefAmount = (text: string) =>
+  written(text, { maximumFractionDigits: 2, maximumSignificantDigits: 4, roundingPriority: "morePrecision" });
+
+function written(text: string, digits: Intl.NumberFormatOptions): string {
+  const money = { style: "currency", currency: currency(), currencyDisplay: "narrowSymbol" } as const;
+  const format = new Intl.NumberFormat(locale(), { ...money, minimumFractionDigits: 2, ...digits });
+  return format.format(text as unknown as number); // Intl reads decimals as they are written; its types do not say so
 }
 
 /** "12.5" as 12500000000. */

@@ -1,1 +1,0 @@
-import{n as e,r as t}from"./amount-D-n4KOk4.js";import{o as n}from"./Button-BFgyzEER.js";function r({of:r}){return n(`span`,{class:r.startsWith(`-`)?`money below`:`money`,title:`${r} ${t()}`,children:e(r)})}export{r as t};

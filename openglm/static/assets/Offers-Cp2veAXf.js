@@ -1,0 +1,1 @@
+export{t as default,n as offersOf}from"./Offers-C_Je9fXv.js";

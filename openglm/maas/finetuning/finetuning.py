@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from openglm.maas.servers import Servers
 
 MAX_PAGE = 100
-MAX_OPEN = 20  # jobs of one organisation that have not ended
 LOOKED_AT = 256 << 10  # bytes of a file that are checked at once
 STOP_S = 120.0  # for a step and a checkpoint of a job that is paused or cancelled
 FRESH_MS = 60_000  # a model so young may not have been read by this process yet
@@ -128,8 +127,7 @@ class FineTuning:
         names, places = ", ".join(values), ", ".join(f":{name}" for name in values)
 
         def insert(tx: Transaction) -> None:
-            _check_room(tx, caller.org_id)
-            check(tx, caller.org_id, now, fine_tuned_models=1, files=1, file_bytes=1)
+            check(tx, caller.org_id, now, open_fine_tuning_jobs=1, fine_tuned_models=1, files=1, file_bytes=1)
             for file_id in filter(None, (wanted.training_file, wanted.validation_file)):
                 # The file may be on its way out: a job either finds it, or is refused.
                 if not tx.one("SELECT id FROM file WHERE id = :id", id=file_id):
@@ -343,17 +341,6 @@ class FineTuning:
 
 def no_model(name: str) -> FineTuneNotFound:
     return FineTuneNotFound(f"there is no model {name[:80]!r}")
-
-
-def _check_room(tx: Transaction, org_id: str) -> None:
-    row = tx.one(
-        "SELECT count(*) AS n FROM fine_tuning_job WHERE org_id = :org AND ended_at IS NULL", org=org_id
-    )
-    if row is not None and row["n"] >= MAX_OPEN:
-        raise Conflict(
-            f"your organisation has {MAX_OPEN} fine-tuning jobs that have not ended, which is its limit",
-            hint="wait for one to end, or cancel one",
-        )
 
 
 def _unavailable(message: str, hint: str) -> InvalidRequest:

@@ -38,6 +38,11 @@ def _stored(column: str, kind: str) -> str:
     return f"SELECT {column} FROM stored WHERE org_id = :holder AND kind = '{kind}'"
 
 
+def _waiting(column: str) -> str:
+    return f"SELECT {column} FROM async_task WHERE org_id = :holder AND state = 'PROCESSING'"
+
+
+_WAIT = "wait until some are answered"
 _FILES = "delete files that are no longer needed"
 _DOCUMENTS = "delete documents that are no longer needed"
 _KEYS = "revoke keys; a revoked one counts for a day"
@@ -49,6 +54,16 @@ QUOTAS = {
         "batches that have not ended",
         100,
         "SELECT count(*) FROM batch WHERE org_id = :holder AND ended_at IS NULL",
+        "wait for one to end, or cancel one",
+    ),
+    "waiting_tasks": Quota("asynchronous requests that wait for answers", 1_000, _waiting("count(*)"), _WAIT),
+    "waiting_task_bytes": Quota(
+        "bytes in asynchronous requests that wait for answers", 5 * GIB, _waiting("sum(length(body))"), _WAIT
+    ),
+    "open_fine_tuning_jobs": Quota(
+        "fine-tuning jobs that have not ended",
+        20,
+        "SELECT count(*) FROM fine_tuning_job WHERE org_id = :holder AND ended_at IS NULL",
         "wait for one to end, or cancel one",
     ),
     "fine_tuned_models": Quota(

@@ -31,6 +31,7 @@ from openglm.maas.database import Database, Row, Transaction
 from openglm.maas.files.files import is_id
 from openglm.maas.ids import Clock, new_id, wall_clock
 from openglm.maas.leases import Leases, most_of
+from openglm.maas.quotas.quota import check
 from openglm.maas.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ DAY_MS = 86_400_000
 POLL_S = 2.0
 TRIES = 6
 LEAST_WAIT_S = 2.0  # of a task that is over its caller's limits
-MAX_WAITING = 1_000  # tasks of one organisation that are not answered yet
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -129,19 +129,10 @@ class Tasks:
             )
         left_out = ("stream", "stream_options", "request_id")
         kept = {name: value for name, value in fields.data.items() if name not in left_out}
+        asked = msgspec.json.encode(kept)
 
         def insert(transaction: Transaction) -> None:
-            waiting = transaction.one(
-                "SELECT count(*) AS count FROM async_task WHERE org_id = :org AND state = 'PROCESSING'",
-                org=caller.org_id,
-            )
-            if waiting and waiting["count"] >= MAX_WAITING:
-                raise RateLimited(
-                    f"{waiting['count']} tasks of your organisation wait for answers, which is the limit",
-                    kind="concurrency",
-                    retry_after_s=60.0,
-                    hint="fetch their results first",
-                )
+            check(transaction, caller.org_id, now, waiting_tasks=1, waiting_task_bytes=len(asked))
             made = transaction.run(
                 "INSERT INTO async_task"
                 " (id, org_id, request_id, caller, endpoint, model, body, state, created_at)"
@@ -153,13 +144,13 @@ class Tasks:
                 caller=msgspec.json.encode(caller).decode(),
                 endpoint=endpoint,
                 model=model.replace("\0", ""),
-                body=msgspec.json.encode(kept),
+                body=asked,
                 now=now,
             )
             if not made:
                 raise DuplicateRequest(f"a task with request_id {request_id!r} exists already")
 
-        await asyncio.shield(self._database.write(insert, durable=True))
+        await asyncio.shield(self._database.write(insert, durable=True, lock=caller.org_id))
         self._serving.wake()
         return Task(task_id, request_id, model, "PROCESSING", None, endpoint)
 

@@ -20,6 +20,8 @@ from openglm.errors import (
 from openglm.maas.finetuning.hyperparameters import Hyperparameters
 from openglm.maas.identity import SYSTEM
 from openglm.maas.models import Model
+from openglm.maas.quotas.quota import QuotaReached
+from openglm.maas.quotas.quotas import Limit, Quotas
 from tests.maas.finetuning.conftest import EACH, Bench, price_of
 from tests.maas.money.conftest import audited
 
@@ -528,13 +530,12 @@ def test_tenants_take_turns(bench: Bench):
     asyncio.run(go())
 
 
-def test_an_organisation_has_so_many_open_jobs_and_no_more(bench: Bench, monkeypatch):
-    monkeypatch.setattr("openglm.maas.finetuning.finetuning.MAX_OPEN", 2)
-
+def test_an_organisation_has_so_many_open_jobs_and_no_more(bench: Bench):
     async def go():
         tuning = bench.tuning()
+        await Quotas(bench.database).set(Limit("*", "open_fine_tuning_jobs", 2))
         jobs = [await bench.create(tuning) for _ in range(2)]
-        with pytest.raises(Conflict, match="2 fine-tuning jobs that have not ended"):
+        with pytest.raises(QuotaReached, match="2 fine-tuning jobs that have not ended"):
             await bench.create(tuning)
         await tuning.cancel(jobs[0], actor=SYSTEM)
         await bench.create(tuning)

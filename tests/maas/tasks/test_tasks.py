@@ -22,6 +22,8 @@ from openglm.errors import (
 from openglm.maas import leases
 from openglm.maas.database import Database
 from openglm.maas.identity.caller import Caller
+from openglm.maas.quotas.quota import QuotaReached
+from openglm.maas.quotas.quotas import Limit, Quotas
 from openglm.maas.tasks import Tasks
 from openglm.maas.tasks.routes import routes
 
@@ -219,14 +221,14 @@ def test_another_tenants_task_runs_while_one_tenants_take_all_they_may(bench: Be
     asyncio.run(go())
 
 
-def test_an_organisation_has_only_so_many_tasks_waiting(bench: Bench, monkeypatch) -> None:
-    monkeypatch.setattr("openglm.maas.tasks.tasks.MAX_WAITING", 2)
-
+@pytest.mark.parametrize(("name", "most"), [("waiting_tasks", 2), ("waiting_task_bytes", 2 * len(asked()))])
+def test_an_organisation_has_only_so_many_tasks_and_bytes_waiting(bench: Bench, name, most) -> None:
     async def go() -> None:
         tasks = bench.tasks()
+        await Quotas(bench.database).set(Limit("*", name, most))
         for _ in range(2):
             await tasks.submit(ANNE, asked())
-        with pytest.raises(RateLimited):
+        with pytest.raises(QuotaReached, match="that wait for answers"):
             await tasks.submit(ANNE, asked())
         await tasks.submit(BOB, asked())
         await tasks.run_pending()

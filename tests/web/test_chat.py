@@ -131,6 +131,28 @@ def test_another_model_answers_again_and_both_stand_side_by_side(enter: Enter, h
     fits(page)
 
 
+def test_a_conversation_goes_on_with_its_own_model(enter: Enter, house: House) -> None:
+    def choose(name: str) -> None:
+        button(page, "Choose a model").click()
+        page.get_by_role("menuitemradio", name=re.compile(f"^{name}")).first.click()
+
+    page = enter()
+    choose("GLM Air Test")
+    send(page, "Asked of Air")
+    rested(page)
+    choose("GLM Test")
+    button(page, "New conversation").click()
+    send(page, "Asked of the other")
+    rested(page)
+    page.get_by_role("link", name="Asked of Air").click()
+    expect(button(page, "Choose a model")).to_contain_text("GLM Air Test")
+    send(page, "And Air again")
+    rested(page)
+    assert asked(house, "And Air again", "model") == ["glm-air"]
+    button(page, "New conversation").click()
+    expect(button(page, "Choose a model")).to_contain_text("GLM Test")
+
+
 def test_two_models_answer_at_once_and_one_is_gone_on_with(enter: Enter) -> None:
     page = enter()
     button(page, "Choose a model").click()

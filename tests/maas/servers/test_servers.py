@@ -184,8 +184,8 @@ def test_the_longest_unused_model_makes_room_for_another(database, tmp_path):
             await house.servers.ready("wanted")
             assert [house.state(name) for name in ("old", "new", "wanted")] == ["stopped", "ready", "ready"]
             free["bytes"] = 10
-            house.router._ways["local-new"].queue.taken = 1
-            house.router._ways["local-wanted"].queue.taken = 1
+            await house.router._ways["local-new"].queue.enter("somebody")
+            await house.router._ways["local-wanted"].queue.enter("somebody")
             await house.models.note_memory("old", 1000)
             await house.models.reload()
             await house.servers.follow()

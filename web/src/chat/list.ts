@@ -39,7 +39,7 @@ function follow(from: ChatBackend): () => void {
     if (hush) return;
     hush = from.watchList((event) => {
       if (event.type === "conversation") put(event.conversation);
-      else if (event.type === "deleted") rows.value = rows.value.filter(({ id }) => id !== event.id);
+      else if (event.type === "deleted") drop(event.id);
       else if (event.what === "state") void load(from); // events were missed, or many came at once
       else changedElsewhere.value = { what: event.what, times: changedElsewhere.peek().times + 1 };
     });
@@ -62,11 +62,19 @@ function follow(from: ChatBackend): () => void {
   };
 }
 
+/** When a row changed last, by the number of the change: a list that was on its way does not know of it. */
+const changes = new Map<string, number>();
+let latest = 0;
+const touch = (id: string) => changes.set(id, ++latest);
+
 async function load(from: ChatBackend): Promise<void> {
+  const asked = latest;
+  const isNewer = ({ id }: Row) => (changes.get(id) ?? 0) > asked;
   try {
     const page = await from.list({});
     const known = new Set(page.items.map(({ id }) => id));
-    rows.value = [...page.items, ...rows.value.filter(({ id }) => !known.has(id) && next.peek() !== null)];
+    const kept = rows.value.filter((row) => isNewer(row) || (!known.has(row.id) && next.peek() !== null));
+    rows.value = inOrder([...page.items.filter((row) => !isNewer(row)), ...kept]);
     next.value = page.next;
     listState.value = "ready";
   } catch (error) {
@@ -95,11 +103,19 @@ export async function loadMore(): Promise<void> {
 
 /** A row that is new or changed. Archived ones leave the list. */
 export function put(row: Row): void {
+  touch(row.id);
   rowChanged.value = row;
   const others = rows.value.filter(({ id }) => id !== row.id);
   if (row.archived || row.temporary) rows.value = others;
-  else rows.value = [row, ...others].sort((a, b) => b.updated_at - a.updated_at);
+  else rows.value = inOrder([row, ...others]);
 }
+
+function drop(id: string): void {
+  touch(id);
+  rows.value = rows.value.filter((row) => row.id !== id);
+}
+
+const inOrder = (all: Row[]) => all.sort((a, b) => b.updated_at - a.updated_at);
 
 // ---- what the reader does -----------------------------------------------------------------------------------
 
@@ -135,7 +151,7 @@ export async function remove(row: Row): Promise<void> {
     tell(error);
     return;
   }
-  rows.value = rows.value.filter(({ id }) => id !== row.id);
+  drop(row.id);
   if (location.pathname.endsWith(`/${row.id}`)) go("", { replace: true });
   if (local && kept) notify(t.value.removed(title), { label: t.value.undo, run: () => local.restore(kept) });
   else notify(t.value.removed(title));

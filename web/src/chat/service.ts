@@ -22,12 +22,18 @@ export const takesFiles = computed(() => me.value?.limits.attachment_bytes !== u
 
 export const server = computed<Server>(() => backend.value?.server.value ?? { state: "connecting" });
 export const models = computed<Model[]>(() => (server.value.state === "ready" ? server.value.models : []));
-/** The chosen model if the server has it, else its first. */
-export const model = computed<Model | null>(() => models.value.find(({ id }) => id === preferences.value.model) ?? models.value[0] ?? null);
+/** The model of the conversation that was opened, until the reader chooses another one. */
+export const openedWith = signal<string | null>(null);
+/** The conversation's model, else the chosen one, else the first: of those that the server has. */
+export const model = computed<Model | null>(() => {
+  const known = (wanted: string | null) => models.value.find(({ id }) => id === wanted);
+  return known(openedWith.value) ?? known(preferences.value.model) ?? models.value[0] ?? null;
+});
 
 export const modelName = (id: string | null): string => models.value.find((each) => each.id === id)?.name ?? id ?? "";
 
 export function chooseModel(id: string): void {
+  openedWith.value = null;
   prefer({ model: id });
 }
 

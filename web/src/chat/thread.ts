@@ -15,7 +15,7 @@ import { draftOf, setDraft } from "./drafts";
 import { put, rowChanged, tell } from "./list";
 import { type AttachmentPart, type ChatEvent, type Conversation, type Message, newId, type Opened, type Settings } from "./model";
 import { atMostEvery } from "./pace";
-import { backend, model, ready } from "./service";
+import { backend, model, openedWith, ready } from "./service";
 import { t } from "./words";
 
 const DRAW_MS = 40;
@@ -73,7 +73,9 @@ async function show(from: ChatBackend, id: string | null): Promise<void> {
   threadState.value = "loading";
   try {
     const opened = await from.open(id, address.peek().query.get("at"));
-    if (openId.peek() === id) take(opened);
+    if (openId.peek() !== id) return;
+    openedWith.value = opened.model;
+    take(opened);
   } catch (error) {
     if (openId.peek() !== id) return;
     if (!(error instanceof ApiError)) throw error;
@@ -90,6 +92,7 @@ function clear(): void {
     path.value = [];
     earlier.value = null;
     conversation.value = null;
+    openedWith.value = null;
     connectionLost.value = false;
     sideBySide.value = new Set();
   });

@@ -76,10 +76,6 @@ function Conversations({ rows }: { rows: readonly Row[] | null }) {
 function Details({ project, changed }: { project: Project; changed: () => Promise<void> }) {
   const [name, setName] = useState(project.name);
   const [instructions, setInstructions] = useState(project.instructions);
-  useEffect(() => {
-    setName(project.name);
-    setInstructions(project.instructions);
-  }, [project]);
   const { busy, failure, send } = useSend(async () => {
     await api.patch(at(`projects/${project.id}`), { name: name.trim(), instructions });
     await Promise.all([changed(), loadProjects()]);

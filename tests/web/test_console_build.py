@@ -109,7 +109,8 @@ def test_whoever_signs_in_next_in_a_tab_asks_with_a_key_of_their_own(
     page.reload()
     settled(page)
     button(page, "Send").click()
-    expect(page.get_by_role("link", name="What it cost")).to_be_visible()
+    page.get_by_role("link", name="What it cost").click()
+    expect(page.get_by_label("How the price came about")).to_be_visible()
     (newest,) = town.ann.get(f"{town.ann.org}/usage/requests?order=newest&limit=1").json()["rows"]
     assert newest["user_id"] == bob.user_id
 

@@ -150,7 +150,8 @@ class Server:
                 await self._change("waiting")
                 await asyncio.sleep(wait)
         finally:
-            await asyncio.shield(self._end())
+            self._child = None
+            await asyncio.shield(self._change("stopped"))
 
     async def _survived(self) -> int | None:
         """As `_live`; whatever fails on our side ends the child's life, never the watch over it."""
@@ -159,10 +160,6 @@ class Server:
         except Exception as error:
             logger.error("the watch over the server of %s failed", self.name, exc_info=error)
             self._said.append(f"error: {error}")
-            child = self._child
-            if child and child.returncode is None:
-                child.kill()
-                await child.wait()
             return None
 
     async def _live(self) -> int:
@@ -183,13 +180,11 @@ class Server:
                 group.create_task(self._hear(child.stderr)),
             ]
             checking = group.create_task(self._check(child))
-            code = await child.wait()
-            checking.cancel()
-            # What it left behind may hold its pipes open; nobody waits for that.
-            await asyncio.wait(hearing, timeout=1.0)
-            for task in hearing:
-                task.cancel()
-        return code
+            try:
+                return await child.wait()
+            finally:
+                checking.cancel()
+                await asyncio.shield(self._end(child, hearing))
 
     async def _hear(self, pipe: asyncio.StreamReader, *, announces: bool = False) -> None:
         while line := await read_line(pipe):
@@ -224,16 +219,20 @@ class Server:
                 child.kill()
                 return
 
-    async def _end(self) -> None:
-        child, self._child = self._child, None
-        if child and child.returncode is None:
+    @staticmethod
+    async def _end(child: asyncio.subprocess.Process, hearing: Sequence[asyncio.Task[None]]) -> None:
+        """End the child if it still runs, and hear it out."""
+        if child.returncode is None:
             child.send_signal(signal.SIGTERM)
             try:
                 await asyncio.wait_for(child.wait(), STOP_S)
             except TimeoutError:
                 child.kill()
                 await child.wait()
-        await self._change("stopped")
+        # What it left behind may hold its pipes open; nobody waits for that.
+        await asyncio.wait(hearing, timeout=1.0)
+        for task in hearing:
+            task.cancel()
 
     async def _change(self, state: State) -> None:
         async with self._changed:

@@ -1,3 +1,4 @@
+import { useState } from "preact/hooks";
 import { ApiError, api } from "../../app/api";
 import { may } from "../../app/session";
 import { EmptyState } from "../../ui/EmptyState";
@@ -22,13 +23,19 @@ interface Whole {
 
 /** One request: what it used, how its price came about, and its bodies where the project keeps them. */
 export function RequestPage({ org, id }: { org: string; id: string }) {
-  const load = useLoad(async () => {
-    const [billed, logged] = await Promise.all([
-      api.get<{ rows: UsageRow[] }>(`${orgPath(org)}/usage/requests`, { request_id: id }),
-      may("data.write") ? api.get<Whole>(`${orgPath(org)}/requests/${encodeURIComponent(id)}`).catch(unlessMissing) : null,
-    ]);
-    return { rows: billed.rows, logged };
-  }, [org, id]);
+  const [billed, setBilled] = useState(false);
+  const load = useLoad(
+    async () => {
+      const [usage, logged] = await Promise.all([
+        api.get<{ rows: UsageRow[] }>(`${orgPath(org)}/usage/requests`, { request_id: id }),
+        may("data.write") ? api.get<Whole>(`${orgPath(org)}/requests/${encodeURIComponent(id)}`).catch(unlessMissing) : null,
+      ]);
+      setBilled(usage.rows.length > 0);
+      return { rows: usage.rows, logged };
+  },
+    [org, id],
+    billed ? null : 2000, // the bill is written behind the answer
+  );
   const nameOf = useNames(org);
   return (
     <>

@@ -32,7 +32,7 @@ export function RequestPage({ org, id }: { org: string; id: string }) {
       ]);
       setBilled(usage.rows.length > 0);
       return { rows: usage.rows, logged };
-  },
+    },
     [org, id],
     billed ? null : 2000, // the bill is written behind the answer
   );

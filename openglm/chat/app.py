@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from openglm.chat.routes import attachments, conversations, events, me, messages, shelf, transfer
+from openglm.chat.routes import attachments, conversations, events, knowledge, me, messages, shelf, transfer
 from openglm.chat.routes.bodies import MESSAGE_BYTES
 from openglm.maas.console import create_api
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 PATH = "/api/chat"
 BODY = 2 * MESSAGE_BYTES  # bytes: JSON escapes some characters
 IMPORT_BODY = 64 << 20
-PARTS = (me, conversations, messages, attachments, shelf, transfer, events)
+PARTS = (me, conversations, messages, attachments, knowledge, shelf, transfer, events)
 _TAGS = {
     "me": "Who is here, and what there is to choose from.",
     "conversations": "Trees of messages.",
     "messages": "Turns, other answers, edits, stops.",
     "attachments": "Files that belong to messages.",
+    "knowledge": "Knowledge bases to choose from, and the text behind citations.",
     "shelf": "Projects, assistants, prompts, memories.",
     "transfer": "Search, shares, export and import.",
     "events": "Server-sent events, which go on exactly where a listener was.",

@@ -39,17 +39,39 @@ def checked_picture(picture: str | None) -> str | None:
 def parted(
     mcp: Sequence[Mapping[str, Any]], before: Mapping[str, Any] | None
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Servers as they are shown, and their headers by label, which stay where none are given."""
+    """Servers as they are shown, with the names of their headers, and the headers by label. Headers stay
+    where none are given, and so does one whose value is null."""
     shown, secret = [], {}
     for server in mcp:
-        headers = server.get("headers")
         old = (before or {}).get(server["label"])
-        if headers is None and old and old["url"] == server["url"]:
-            headers = old["headers"]
+        kept = old["headers"] if old and old["url"] == server["url"] else {}
+        headers = _filled(server, kept)
         if headers:
             secret[server["label"]] = {"url": server["url"], "headers": headers}
-        shown.append({"label": server["label"], "url": server["url"], "has_headers": bool(headers)})
+        shown.append(
+            {
+                "label": server["label"],
+                "url": server["url"],
+                "has_headers": bool(headers),
+                "header_names": list(headers),
+            }
+        )
     return shown, secret
+
+
+def _filled(server: Mapping[str, Any], kept: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a server, with the values that are kept where none are written."""
+    given = server.get("headers")
+    if given is None:
+        return dict(kept)
+    for name, value in given.items():
+        if value is None and name not in kept:
+            raise InvalidRequest(
+                f"no value is kept of the header {name!r} of the server {server['label']!r}",
+                param="tools",
+                hint="write it: values are kept for a label and a URL, and go when one of them changes",
+            )
+    return {name: kept[name] if value is None else value for name, value in given.items()}
 
 
 def check_listed(body: Mapping[str, Any], secret: Mapping[str, Any]) -> None:

@@ -74,6 +74,7 @@ class Generation:
         self._thinking = False
         self._thought_ms: int | None = None  # from the first thought to the first word
         self._marks = 0  # of citations
+        self._left_out = 0  # of the oldest messages, before the model's window was asked
         self._told_at = 0.0
         self._telling: asyncio.TimerHandle | None = None
 
@@ -126,10 +127,11 @@ class Generation:
         """What was said, with attachments and, before the question, what knowledge bases know of it."""
         chat, parent_id = self._chat, self._message.parent_id
         assert parent_id is not None, "an answer follows a message"
-        rows, _ = await history(chat.tree, self.conversation_id, parent_id)
+        rows, self._left_out = await history(chat.tree, self.conversation_id, parent_id)
         turns = [turn for row in rows if (turn := await self._turn(row))]
-        if setting.knowledge:
-            turns.insert(-1, await self._knowledge(setting, rows[-1]["text"]))
+        # A base that was deleted since says nothing.
+        if bases := await chat.platform.knowledge.there(self.caller, setting.knowledge):
+            turns.insert(-1, await self._knowledge(bases, rows[-1]["text"]))
         model = self._message.model or ""
         return request_of(model, turns, setting.settings, instructions=setting.instructions)
 
@@ -139,11 +141,9 @@ class Generation:
             return await self._chat.attachments.turn(self.owner, row["text"], files, images=True)
         return turn_of(row)
 
-    async def _knowledge(self, setting: Setting, question: str) -> Turn:
+    async def _knowledge(self, bases: Sequence[str], question: str) -> Turn:
         """The spans that answer the question, each a citation of the message under the mark it is told by."""
-        found = await self._chat.platform.knowledge.retrieve(
-            self.caller, Question(question[:1000]), list(setting.knowledge)
-        )
+        found = await self._chat.platform.knowledge.retrieve(self.caller, Question(question[:1000]), bases)
         told = []
         for one in found:
             mark = self._cite(
@@ -188,7 +188,7 @@ class Generation:
                     raise
                 request = less
                 continue
-            if left_out := whole - len(request.messages):
+            if left_out := self._left_out + whole - len(request.messages):
                 self.draft.add_part({"type": "cut", "messages": left_out})
                 self._tell_whole()
             return exchange

@@ -20,8 +20,8 @@ HISTORY_CHARS = 4_000_000  # of turns that are read for a prompt; the model's wi
 AT_ONCE = 200  # messages of a path
 
 
-async def history(tree: Tree, conversation_id: str, message_id: str) -> tuple[list[Row], bool]:
-    """The messages up to and with one, oldest first, and whether older ones were left out."""
+async def history(tree: Tree, conversation_id: str, message_id: str) -> tuple[list[Row], int]:
+    """The messages up to and with one, oldest first, and how many older ones were left out."""
     rows: list[Row] = []
     size, leaf = 0, message_id
     while True:
@@ -29,10 +29,10 @@ async def history(tree: Tree, conversation_id: str, message_id: str) -> tuple[li
         for row in reversed(stretch):
             size += len(row["text"])
             if size > HISTORY_CHARS and rows:
-                return rows[::-1], True
+                return rows[::-1], await tree.height(conversation_id, row["id"])
             rows.append(row)
         if not stretch or stretch[0]["parent_id"] is None:
-            return rows[::-1], False
+            return rows[::-1], 0
         leaf = stretch[0]["parent_id"]
 
 
@@ -75,19 +75,23 @@ def turn_of(row: Row) -> Message | None:
 
 def shorter(request: ChatRequest, refusal: PromptTooLong) -> ChatRequest | None:
     """Without its oldest turns, as many as must go by the server's count; None where the question alone is
-    left. Instructions and the question stay."""
+    left. Instructions stay, and the question with the knowledge that stands before it."""
     asked, limit = (refusal.prompt or 0) + (refusal.wanted or 0), refusal.limit
     first = next((at for at, turn in enumerate(request.messages) if turn.role != "system"), 0)
-    system, turns = request.messages[:first], request.messages[first:]
-    if len(turns) <= 1:
+    last = len(request.messages) - 1
+    while last > first and request.messages[last - 1].role == "system":
+        last -= 1
+    turns, stays = request.messages[first:last], request.messages[last:]
+    if not turns:
         return None
     sizes = [len(turn.text) + 1 for turn in turns]
+    rest = sum(len(turn.text) + 1 for turn in stays)
     kept = 0.9 * limit / asked if limit and limit < asked else 0.5
-    room = kept * sum(sizes)
-    while len(turns) > 1 and sum(sizes) > room:
+    room = kept * (sum(sizes) + rest) - rest
+    while turns and sum(sizes) > room:
         turns, sizes = turns[1:], sizes[1:]
-    while len(turns) > 1 and turns[0].role != "user":  # a prompt begins with a question
+    while turns and turns[0].role != "user":  # a prompt begins with a question
         turns = turns[1:]
-    if len(system) + len(turns) == len(request.messages):
+    if first + len(turns) == last:
         return None
-    return replace(request, messages=(*system, *turns))
+    return replace(request, messages=(*request.messages[:first], *turns, *stays))

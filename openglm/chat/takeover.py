@@ -1,4 +1,4 @@
-"""The first account takes over what the household wrote, at its first request here.
+"""The first account takes over what the household wrote and its knowledge bases, at its first request here.
 
 So it does not matter who made the account, a page or `glm admin`. A household ends with the first account,
 but a request that was under way may still write a moment later: the founder's requests look each time.
@@ -10,14 +10,18 @@ import logging
 from typing import TYPE_CHECKING
 
 from openglm.maas import household
+from openglm.maas.knowledge import adopt
 
 if TYPE_CHECKING:
-    from openglm.chat.owner import Asker, Owner
+    from openglm.chat.owner import Asker
     from openglm.maas.database import Database, Transaction
 
 logger = logging.getLogger(__name__)
 TABLES = ("chat_conversation", "chat_item", "chat_attachment", "chat_share", "chat_term")
-_ANY = " UNION ALL ".join(f"SELECT 1 FROM {table} WHERE org_id = :home" for table in TABLES)
+_ANY = " UNION ALL ".join(
+    f"SELECT 1 FROM {table} WHERE org_id = :home"
+    for table in (*TABLES, "knowledge_base", "knowledge_document")
+)
 
 
 class Takeover:
@@ -33,12 +37,12 @@ class Takeover:
         if asker.owner.user_id != self._founder:
             return
         if await self._database.read_one(f"SELECT 1 FROM ({_ANY}) found LIMIT 1", home=household.ORG):
-            owner = asker.owner
-            moved = await self._database.write(lambda tx: _move(tx, owner), durable=True)
+            moved = await self._database.write(lambda tx: _move(tx, asker), durable=True)
             logger.info("the first account took over %d rows of the household", moved)
 
 
-def _move(tx: Transaction, owner: Owner) -> int:
+def _move(tx: Transaction, asker: Asker) -> int:
+    owner = asker.owner
     # What the founder has chosen since stays.
     tx.run(
         "UPDATE chat_person SET org_id = :org, user_id = :user WHERE org_id = :home AND NOT EXISTS"
@@ -46,7 +50,7 @@ def _move(tx: Transaction, owner: Owner) -> int:
         home=household.ORG,
         **owner.ids,
     )
-    return sum(
+    return adopt(tx, household.ORG, asker.caller) + sum(
         tx.run(
             f"UPDATE {table} SET org_id = :org, user_id = :user WHERE org_id = :home",
             home=household.ORG,

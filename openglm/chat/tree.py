@@ -26,6 +26,14 @@ WITH RECURSIVE path (id, parent_id, height) AS (
 )
 SELECT m.* FROM path p JOIN chat_message m ON m.id = p.id ORDER BY p.height DESC
 """
+_HEIGHT = """
+WITH RECURSIVE path (id, parent_id) AS (
+    SELECT id, parent_id FROM chat_message WHERE id = :leaf AND conversation_id = :conversation
+    UNION ALL
+    SELECT m.id, m.parent_id FROM path p JOIN chat_message m ON m.id = p.parent_id
+)
+SELECT count(*) AS number FROM path
+"""
 _DOWN = """
 WITH RECURSIVE down (id, depth) AS (
     SELECT CAST(:id AS TEXT), 0
@@ -66,6 +74,11 @@ class Tree:
     async def stretch(self, conversation_id: str, leaf_id: str, most: int) -> Sequence[Row]:
         """As `path`, without who stands beside: what a prompt is made of."""
         return await self._database.read(_PATH, leaf=leaf_id, conversation=conversation_id, most=most)
+
+    async def height(self, conversation_id: str, message_id: str) -> int:
+        """How many messages the path up to and with one has."""
+        row = await self._database.read_one(_HEIGHT, leaf=message_id, conversation=conversation_id)
+        return row["number"] if row else 0
 
     async def siblings(self, conversation_id: str, parents: set[str | None]) -> dict[str | None, list[str]]:
         """The children of each of these, in the order of their making."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,8 @@ import pytest
 
 from openglm.asgi import Running
 from openglm.maas.gateway import create_app
+from openglm.maas.identity import Caller
+from openglm.maas.knowledge.knowledge import Base, Manners
 from openglm.maas.platform import Platform
 from openglm.maas.settings import Settings
 from openglm.maas.upstreams import Channel
@@ -91,6 +93,25 @@ class Page(httpx.Client):
         """Say something and wait for the answer."""
         answer = self.say(conversation, text, **more)["answers"][0]
         return self.ended(conversation, answer["id"], wait_until)
+
+
+def document_of(hall: Hall, page: Page, wait_until: Callable, name: str, text: str, *, base: str = "") -> str:
+    """A document that was read, in a knowledge base (or a new one) of whoever sits at the page."""
+    caller = hall.caller(page)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield text.encode()
+
+    async def work() -> str:
+        knowledge = hall.platform.knowledge
+        base_id = base or await knowledge.create(caller, Base(f"about {name}", 3))
+        return await knowledge.add(caller, base_id, name, chunks(), Manners())
+
+    document = asyncio.run(work())
+    wait_until(
+        lambda: hall.rows("SELECT 1 FROM knowledge_document WHERE id = :id AND state = 1", id=document)
+    )
+    return document
 
 
 @dataclass
@@ -180,6 +201,13 @@ class Hall:
             " WHERE m.id = :id",
             id=message_id,
         )
+
+    def caller(self, page: Page) -> Caller:
+        """Who sits at a page, as the platform's parts know them."""
+        me = page.get("me").json()
+        if me["user"] is None:
+            return asyncio.run(self.platform.household.caller())  # type: ignore[return-value]
+        return asyncio.run(self.platform.seated(me["user"]["id"], me["org"]))
 
     def call(self, work: Callable[[], Any]) -> Any:
         return asyncio.run(work())

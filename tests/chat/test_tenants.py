@@ -8,7 +8,7 @@ import pytest
 
 from openglm.chat import PATH
 from openglm.chat.app import PARTS
-from tests.chat.conftest import listening, script
+from tests.chat.conftest import document_of, listening, script
 
 
 @pytest.fixture
@@ -31,6 +31,7 @@ def anns(hall, ann, wait_until):
         "conversation_id": conversation,
         "message_id": answer["id"],
         "attachment_id": file["id"],
+        "document_id": document_of(hall, ann, wait_until, "secret.txt", "a secret of ann"),
         "share_id": share["id"],
         "token": share["id"],
         **items,

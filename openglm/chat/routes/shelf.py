@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -36,14 +37,14 @@ class ProjectChanges(Body):
 
 
 class Server(Body):
-    """An MCP server. Headers are kept sealed and never shown; null: those that are kept stay."""
+    """An MCP server. Values of headers are kept sealed and never shown; null: what is kept stays."""
 
     label: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
     url: Annotated[str, Field(pattern=r"^https?://", max_length=2_048)]
     headers: Annotated[
         dict[
             Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")],
-            Annotated[str, Field(pattern=r"^[\x20-\x7e]*$", max_length=8_192)],
+            Annotated[str, Field(pattern=r"^[\x20-\x7e]*$", max_length=8_192)] | None,
         ]
         | None,
         Field(max_length=32),
@@ -124,7 +125,8 @@ async def add_project(body: Project, chat: Room, asker: Asking) -> Item:
 
 @router.patch("/projects/{item_id}")
 async def change_project(item_id: str, body: ProjectChanges, chat: Room, asker: Asking) -> Item:
-    await _check(chat, asker, body.files or (), body.knowledge or ())
+    before = msgspec.json.decode((await chat.shelf.row(asker.owner, "project", item_id))["body"])
+    await _check(chat, asker, body.files or (), body.knowledge or (), before)
     given = body.model_dump(exclude_none=True)
     return _told(chat, asker, "project", await chat.shelf.change(asker.owner, "project", item_id, given))
 
@@ -159,7 +161,7 @@ async def change_assistant(item_id: str, body: AssistantChanges, chat: Room, ask
     before = {**msgspec.json.decode(row["body"]), "visibility": row["visibility"]}
     sent = body.model_dump()
     whole = {**before, **{name: sent[name] for name in body.model_fields_set}}
-    given, secret = await _assistant(chat, asker, whole, chat.shelf.unsealed(row))
+    given, secret = await _assistant(chat, asker, whole, chat.shelf.unsealed(row), before)
     made = await chat.shelf.change(asker.owner, "assistant", item_id, given, sealed=secret)
     return _told(chat, asker, "assistant", made)
 
@@ -252,11 +254,15 @@ async def delete_memory(item_id: str, chat: Room, asker: Asking) -> None:
 
 
 async def _assistant(
-    chat: Any, asker: Asker, given: dict[str, Any], before: dict[str, Any] | None
+    chat: Any,
+    asker: Asker,
+    given: dict[str, Any],
+    sealed: dict[str, Any] | None,
+    before: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """As it is kept, and its secrets."""
-    await _check(chat, asker, (), given["knowledge"])
-    shown, secret = parted(given["tools"]["mcp"], before)
+    await _check(chat, asker, (), given["knowledge"], before)
+    shown, secret = parted(given["tools"]["mcp"], sealed)
     made = {
         **given,
         "picture": checked_picture(given["picture"]),
@@ -267,13 +273,19 @@ async def _assistant(
     return made, secret
 
 
-async def _check(chat: Any, asker: Asker, files: Any, knowledge: Any) -> None:
-    """What is named must be there, and one's own."""
-    for file_id in files:
+async def _check(
+    chat: Any, asker: Asker, files: Any, knowledge: Any, before: Mapping[str, Any] | None = None
+) -> None:
+    """What is newly named must be there, and one's own. What the item named before may be gone by now: that
+    must not keep anybody from changing the rest."""
+    known = before or {}
+    added = [file_id for file_id in files if file_id not in known.get("files", ())]
+    for file_id in added:
         await chat.attachments.row(asker.owner, file_id)
-    await chat.attachments.keep(files)
+    await chat.attachments.keep(added)
     for base_id in knowledge:
-        await chat.platform.knowledge.base(asker.caller, base_id)
+        if base_id not in known.get("knowledge", ()):
+            await chat.platform.knowledge.base(asker.caller, base_id)
 
 
 def _told(chat: Any, asker: Asker, kind: str, item: Item) -> Item:

@@ -156,6 +156,20 @@ class Knowledge:
         )
         return list(rows), total["total"] if total else 0
 
+    async def there(self, caller: Caller, base_ids: Sequence[str]) -> list[str]:
+        """Those that the caller has: whoever keeps ids of bases may keep one that was deleted since."""
+        named = {f"id{number}": one for number, one in enumerate(dict.fromkeys(base_ids)) if is_id(one)}
+        if not named:
+            return []
+        some = ", ".join(f":{name}" for name in named)
+        rows = await self._database.read(
+            f"SELECT id FROM knowledge_base WHERE org_id = :org AND id IN ({some})",
+            org=caller.org_id,
+            **named,
+        )
+        found = {row["id"] for row in rows}
+        return [one for one in named.values() if one in found]
+
     async def change(self, caller: Caller, base_id: str, base: Base) -> None:
         """Another name or look. The embedding stays: vectors of two models do not compare."""
         check_base(base)
@@ -271,7 +285,7 @@ class Knowledge:
         if row["state"] != 1:
             raise NotFound(f"the document {document_id} has not been read", hint="look at its embedding_stat")
         kept = await self._blobs.get(text_name(document_id), max_bytes=4 * MAX_CHARS + 16)
-        return kept.decode()
+        return await asyncio.to_thread(kept.decode)  # it may be long
 
     async def read_again(self, caller: Caller, document_id: str, manners: Manners | None = None) -> None:
         """Read a document once more, perhaps in another manner; until then the old reading answers."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from openglm.errors import Conflict, InvalidRequest
+from openglm.errors import Conflict, InvalidRequest, OpenGLMError
 
 if TYPE_CHECKING:
     from openglm.chat.owner import Asker
@@ -57,7 +57,7 @@ def _cut(row: Row, url: str | None, text: str, start: int, most: int) -> Passage
     return Passage(row["id"], row["name"], url, len(text), start, start + len(piece), piece)
 
 
-def _unread(row: Row, *, failed: bool) -> Conflict:
+def _unread(row: Row, *, failed: bool) -> OpenGLMError:
     if failed:
-        return Conflict(f"{row['name']!r} could not be read, so there is no text of it")
+        return InvalidRequest(f"{row['name']!r} could not be read, so there is no text of it")
     return Conflict(f"{row['name']!r} is being read", hint="try again in a moment")

@@ -198,7 +198,8 @@ def test_mcp_servers_of_an_assistant_are_called_and_their_headers_never_shown(ha
         hall.platform.mcp.strangers_web = hall.platform.mcp._operators_web
         tools = {"mcp": [{"label": "cats", "url": server.url, "headers": {"authorization": "hush"}}]}
         made = home.post("assistants", json={"name": "Cats", "tools": tools}).json()
-        assert made["tools"]["mcp"] == [{"label": "cats", "url": server.url, "has_headers": True}]
+        (shown,) = made["tools"]["mcp"]
+        assert (shown["has_headers"], shown["header_names"]) == (True, ["authorization"])
         changed = home.patch(
             f"assistants/{made['id']}",
             json={"tools": {"mcp": [{"label": "cats", "url": server.url}]}, "description": "x"},

@@ -6,12 +6,14 @@ import { artifact } from "./artifacts";
 import { Composer } from "./composer/Composer";
 import { Header } from "./Header";
 import { titleOf } from "./list";
+import { closeSource, source } from "./sources";
 import { conversation, leaf, openId, path, sending, streaming, threadState, tryOpening } from "./thread";
 import { Thread } from "./Thread";
 import { Welcome } from "./Welcome";
 import { t } from "./words";
 
 const ArtifactPanel = lazy<object>(() => import("./ArtifactPanel"));
+const SourcePanel = lazy<object>(() => import("./SourcePanel"));
 
 export function Conversation() {
   const shown = conversation.value;
@@ -19,6 +21,7 @@ export function Conversation() {
   useEffect(() => {
     document.title = title ? `${title} · OpenGLM` : "OpenGLM";
   }, [title]);
+  useEffect(() => closeSource, [openId.value]); // it belongs to what it was opened from
   return (
     <div class="split">
       <div class="split-main">
@@ -28,7 +31,7 @@ export function Conversation() {
           {threadState.value !== "missing" && <Composer />}
         </main>
       </div>
-      {artifact.value && <ArtifactPanel />}
+      {source.value ? <SourcePanel /> : artifact.value && <ArtifactPanel />}
       <SpokenState />
     </div>
   );

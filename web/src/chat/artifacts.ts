@@ -1,6 +1,7 @@
 /** Code that is more than code: pages, pictures, diagrams and documents, shown in a panel beside the conversation. */
 
 import { signal } from "@preact/signals";
+import { closeSource } from "./sources";
 
 export type ArtifactKind = "html" | "svg" | "mermaid" | "markdown";
 
@@ -32,6 +33,7 @@ export function artifactsIn(text: string): Artifact[] {
 export const artifact = signal<Artifact | null>(null);
 
 export function openArtifact(kind: ArtifactKind, code: string): void {
+  closeSource(); // there is room for one
   artifact.value = { kind, code };
 }
 

@@ -68,7 +68,13 @@ export interface CitationPart {
   quote?: string | null;
 }
 
-export type Part = AttachmentPart | ImagePart | ToolCallPart | CitationPart;
+/** So many of the oldest messages did not fit into the model's context. */
+export interface CutPart {
+  type: "cut";
+  messages: number;
+}
+
+export type Part = AttachmentPart | ImagePart | ToolCallPart | CitationPart | CutPart;
 
 export interface Message {
   id: string;
@@ -175,8 +181,9 @@ export function newMessage(given: Pick<Message, "role" | "parent_id" | "text"> &
   };
 }
 
+/** Whether it says anything: what it was made from (sources, what was left out) is not yet an answer. */
 export function hasContent({ text, reasoning, parts }: Message): boolean {
-  return text !== "" || reasoning !== "" || parts.length > 0;
+  return text !== "" || reasoning !== "" || parts.some(({ type }) => type !== "citation" && type !== "cut");
 }
 
 /** Tokens per second from the first piece to the last; null where that would say nothing. */

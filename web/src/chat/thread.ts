@@ -48,8 +48,11 @@ export const runningIds = computed(() => {
 });
 export const streaming = computed(() => sending.value !== null || runningIds.value.length > 0);
 
-/** Seeds of the next conversation: an assistant, a project, or that it be temporary. */
-export const seed = signal<{ temporary?: boolean; project_id?: string; assistant_id?: string }>({});
+/** Seeds of the next conversation: an assistant, a project, knowledge bases, or that it be temporary. */
+export const seed = signal<{ temporary?: boolean; project_id?: string; assistant_id?: string; knowledge?: readonly string[] }>({});
+
+/** Ids of the knowledge bases that the open conversation draws on, or the one that the next message begins. */
+export const knowledge = computed(() => (conversation.value ? conversation.value.settings?.tools?.knowledge : seed.value.knowledge) ?? []);
 
 // ---- opening ------------------------------------------------------------------------------------------------
 
@@ -265,15 +268,16 @@ export function compare(ids: readonly string[]): void {
 /** How the next turn is to be answered: the conversation's own settings over what this browser prefers. */
 export function settingsNow(): Settings {
   const { temperature, maxTokens, thinking, effort, system, webSearch } = preferences.value;
+  const kept = conversation.value?.settings;
   const wishes: Settings = {
     ...(temperature !== null && { temperature }),
     ...(maxTokens !== null && { max_tokens: maxTokens }),
     ...(thinking !== null && { thinking }),
     ...(effort !== null && thinking !== false && { effort }),
     ...(system.trim() && { system }),
-    ...(webSearch && { tools: { web_search: true } }),
+    ...(webSearch && { tools: { ...kept?.tools, web_search: true } }),
   };
-  return { ...conversation.value?.settings, ...wishes };
+  return { ...kept, ...wishes };
 }
 
 function answering(models: readonly string[] = []): Answering {
@@ -312,8 +316,10 @@ export async function send(text: string, attachments: AttachmentPart[] = []): Pr
 }
 
 async function begin(from: ChatBackend): Promise<string> {
-  const made = await from.create({ ...seed.value, model: model.value?.id ?? null });
-  conversation.value = made;
+  const { knowledge: bases = [], ...where } = seed.value;
+  const settings: Settings = bases.length > 0 ? { tools: { knowledge: [...bases] } } : {};
+  const made = await from.create({ ...where, settings, model: model.value?.id ?? null });
+  conversation.value = { ...made, settings };
   seed.value = {};
   setDraft(made.id, draftOf(null)); // until the message is taken
   setDraft(null, { text: "", attachments: [] });
@@ -365,6 +371,25 @@ export async function editMessage(message: Message, text: string): Promise<boole
   } catch (error) {
     tell(error);
     return false;
+  }
+}
+
+export async function chooseKnowledge(bases: readonly string[]): Promise<void> {
+  const open = conversation.value;
+  if (!open) {
+    seed.value = { ...seed.value, knowledge: bases };
+    return;
+  }
+  const settings: Settings = { ...open.settings, tools: { ...open.settings?.tools, knowledge: [...bases] } };
+  const show = (chosen: Settings) => {
+    if (conversation.peek()?.id === open.id) conversation.value = { ...conversation.peek()!, settings: chosen };
+  };
+  show(settings);
+  try {
+    await backend.value!.change(open.id, { settings });
+  } catch (error) {
+    show(open.settings);
+    tell(error);
   }
 }
 

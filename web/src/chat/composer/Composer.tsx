@@ -14,6 +14,7 @@ import { AttachmentBar } from "./AttachmentBar";
 import { canDictate, Dictation } from "./Dictation";
 import { EffortMenu } from "./EffortMenu";
 import { BOX } from "./focus";
+import { KnowledgeButton } from "./KnowledgeButton";
 import { Slash, slashOf } from "./Slash";
 import { attach, isUploading } from "./uploads";
 
@@ -95,6 +96,7 @@ export function Composer() {
               onClick={() => prefer({ webSearch: !preferences.value.webSearch })}
             />
           )}
+          {onServer.value && <KnowledgeButton />}
           <span class="grow" />
           {canDictate && <Dictation text={shown} write={write} />}
           {streaming.value && (runningIds.value.length > 0 || backend.value?.kind === "browser") ? (

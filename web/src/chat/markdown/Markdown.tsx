@@ -134,7 +134,7 @@ function Marked({ text }: { text: string }) {
         const open = index % 2 ? find(part.slice(1, -1)) : null;
         if (!open) return part;
         return (
-          <button key={index} type="button" class="mark" onClick={open}>
+          <button key={index} type="button" class="cite" onClick={open}>
             {part}
           </button>
         );

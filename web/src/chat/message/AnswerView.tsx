@@ -7,7 +7,7 @@ import { tell } from "../list";
 import { t } from "../words";
 import { Markdown, Marks } from "../markdown/Markdown";
 import { Images } from "./Attachments";
-import { Ending } from "./Ending";
+import { Ending, LeftOut } from "./Ending";
 import { Footer } from "./Footer";
 import { Waiting } from "./Pending";
 import { Reasoning } from "./Reasoning";
@@ -25,6 +25,7 @@ function Answer({ message, last }: { message: Message; last: boolean }) {
     <section class={live ? "answer live" : "answer"}>
       <h2 class="visually-hidden">{modelName(message.model)}</h2>
       <AnswerBody message={message} />
+      {!live && <LeftOut parts={message.parts} />}
       {!live && <Ending message={message} last={last} />}
       {!live && <Footer message={message} last={last} />}
     </section>

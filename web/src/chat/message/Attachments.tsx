@@ -3,6 +3,8 @@ import { formatBytes } from "../../ui/format";
 import { Icon } from "../../ui/Icon";
 import type { AttachmentPart, ImagePart, Part } from "../model";
 import { at } from "../server/backend";
+import { openAttachment } from "../sources";
+import { t } from "../words";
 
 export const contentOf = (file: string): string => hrefOf(at(`attachments/${encodeURIComponent(file)}/content`));
 
@@ -29,13 +31,13 @@ function Picture({ file }: { file: AttachmentPart }) {
 
 function Named({ file }: { file: AttachmentPart }) {
   return (
-    <a class="file-chip" href={contentOf(file.file_id)} target="_blank" rel="noopener">
+    <button type="button" class="file-chip" title={t.value.openSource} onClick={() => openAttachment(file)}>
       <Icon name="file" />
       <span>
         <strong>{file.name}</strong>
         <small>{formatBytes(file.bytes)}</small>
       </span>
-    </a>
+    </button>
   );
 }
 

@@ -1,8 +1,15 @@
 import { Icon } from "../../ui/Icon";
 import { Button } from "../../ui/Button";
-import { hasContent, type Message } from "../model";
+import { formatNumber } from "../../ui/format";
+import { hasContent, type Message, type Part } from "../model";
 import { answerAgain, streaming } from "../thread";
 import { t } from "../words";
+
+/** What of the conversation the model did not get to read, because it did not fit. */
+export function LeftOut({ parts }: { parts: readonly Part[] }) {
+  const cut = parts.find((part) => part.type === "cut");
+  return cut ? <p class="ending">{t.value.leftOut(cut.messages, formatNumber(cut.messages))}</p> : null;
+}
 
 /** How an answer ended, where that is not simply "complete". */
 export function Ending({ message, last }: { message: Message; last: boolean }) {

@@ -3,6 +3,7 @@ import { Dialog } from "../../ui/Dialog";
 import { Icon } from "../../ui/Icon";
 import { safeHref } from "../markdown/blocks";
 import type { CitationPart, Part } from "../model";
+import { openCitation } from "../sources";
 import { t } from "../words";
 
 /** What an answer rests on: each source opens at the passage that was used. */
@@ -28,7 +29,10 @@ export function sourceOf(parts: readonly Part[], mark: string): (() => void) | n
   return found ? () => showSource(found) : null;
 }
 
-function showSource({ title, url, quote, start, end }: CitationPart): void {
+/** Of a document, its text at the span that was cited; of a page of the web, what was quoted. */
+function showSource(cited: CitationPart): void {
+  if (openCitation(cited)) return;
+  const { title, url, quote, start, end } = cited;
   const href = url ? safeHref(url) : null;
   showDialog((close) => (
     <Dialog title={title || url || ""} onClose={close}>

@@ -11,7 +11,9 @@ import { tell } from "../list";
 import { me, models } from "../service";
 import { at } from "../server/backend";
 import { t } from "../words";
+import { KnowledgeChoice } from "../KnowledgeChoice";
 import { type Assistant, loadAssistant } from "./assistant";
+import { draftsOf, McpServers, type ServerDraft, serversOf } from "./McpServers";
 import { Page } from "./Page";
 
 const NEW: Omit<Assistant, "id"> = {
@@ -47,7 +49,7 @@ function Form({ id, given }: { id: string | null; given: Omit<Assistant, "id"> }
   const strings = t.value;
   const [draft, setDraft] = useState(given);
   const [examples, setExamples] = useState(given.examples.join("\n"));
-  const [servers, setServers] = useState((given.tools.mcp ?? []).map(({ label, url }) => `${label} ${url}`).join("\n"));
+  const [servers, setServers] = useState(draftsOf(given.tools.mcp ?? []));
   const change = (changes: Partial<Assistant>) => setDraft({ ...draft, ...changes });
   const { busy, failure, send } = useSend(async () => {
     const body = bodyOf(draft, examples, servers);
@@ -93,10 +95,12 @@ function Form({ id, given }: { id: string | null; given: Omit<Assistant, "id"> }
           onChange={(web_search) => change({ tools: { ...draft.tools, web_search } })}
         />
       )}
-      <TextArea label={strings.mcpServers} hint={strings.mcpServersHint} rows={2} value={servers} onInput={setServers} />
+      <KnowledgeChoice hint={strings.assistantKnowledgeHint} chosen={draft.knowledge} onChange={(knowledge) => change({ knowledge })} />
+      <McpServers drafts={servers} onChange={setServers} />
       <Choice
         label={strings.visibility}
         value={draft.visibility}
+        {...(draft.visibility === "listed" && { hint: strings.listedHint })}
         options={Object.entries(strings.visibilities)}
         onChange={(visibility) => change({ visibility: visibility as Assistant["visibility"] })}
       />
@@ -112,11 +116,8 @@ function Form({ id, given }: { id: string | null; given: Omit<Assistant, "id"> }
 const linesOf = (text: string) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 /** What is sent: `mine` and the like are the server's to say. */
-function bodyOf({ name, picture, description, instructions, knowledge, tools, model, sampling, visibility }: Omit<Assistant, "id">, examples: string, servers: string) {
-  const mcp = linesOf(servers).map((line) => {
-    const [label = "", ...address] = line.split(/\s+/);
-    return { label, url: address.join("") };
-  });
+function bodyOf({ name, picture, description, instructions, knowledge, tools, model, sampling, visibility }: Omit<Assistant, "id">, examples: string, servers: readonly ServerDraft[]) {
+  const mcp = serversOf(servers);
   const more = { knowledge, model, sampling, visibility, examples: linesOf(examples), tools: { ...tools, mcp } };
   return { name: name.trim(), picture, description, instructions, ...more };
 }

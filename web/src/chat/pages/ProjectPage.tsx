@@ -10,6 +10,7 @@ import { Icon } from "../../ui/Icon";
 import { notify } from "../../ui/notice";
 import { chooseFiles } from "../../ui/saveFile";
 import { Item } from "../ChatSidebar";
+import { KnowledgeChoice } from "../KnowledgeChoice";
 import { upload } from "../composer/uploads";
 import { tell } from "../list";
 import type { Row } from "../model";
@@ -50,6 +51,7 @@ export function ProjectPage({ id }: { id: string }) {
           </div>
           <Conversations rows={listed.value} />
           <Details key={value.id} project={value} changed={load} />
+          <Knowledge key={`${value.id} knowledge`} project={value} />
           <Files project={value} changed={load} />
         </>
       )}
@@ -101,12 +103,30 @@ function Details({ project, changed }: { project: Project; changed: () => Promis
   );
 }
 
+/** Holds at once, as files do. */
+function Knowledge({ project }: { project: Project }) {
+  const [chosen, choose] = useState(project.knowledge);
+  const put = (knowledge: string[]) => {
+    choose(knowledge);
+    api.patch(at(`projects/${project.id}`), { knowledge }).catch((error: unknown) => {
+      choose(chosen);
+      tell(error);
+    });
+  };
+  return <KnowledgeChoice hint={t.value.projectKnowledgeHint} chosen={chosen} onChange={put} />;
+}
+
+interface Stored {
+  name: string;
+  state: "reading" | "ready" | "failed";
+}
+
 function Files({ project, changed }: { project: Project; changed: () => Promise<void> }) {
   const ids = project.files;
-  const [names, setNames] = useState<Record<string, string>>({});
+  const [known, setKnown] = useState<Record<string, Stored>>({});
   useEffect(() => {
     for (const id of ids) {
-      api.get<{ name: string }>(at(`attachments/${id}`)).then(({ name }) => setNames((known) => ({ ...known, [id]: name })), tell);
+      api.get<Stored>(at(`attachments/${id}`)).then((file) => setKnown((others) => ({ ...others, [id]: file })), tell);
     }
   }, [ids.join()]);
   const put = (files: string[]) => api.patch(at(`projects/${project.id}`), { files }).then(changed, tell);
@@ -128,8 +148,9 @@ function Files({ project, changed }: { project: Project; changed: () => Promise<
         {ids.map((id) => (
           <li key={id}>
             <Icon name="file" />
-            <span class="plain-title">{names[id]}</span>
-            <IconButton icon="close" label={t.value.detach(names[id] ?? "")} onClick={() => void put(ids.filter((each) => each !== id))} />
+            <span class="plain-title">{known[id]?.name}</span>
+            {known[id]?.state === "failed" && <small class="hint error">{t.value.attachUnread}</small>}
+            <IconButton icon="close" label={t.value.detach(known[id]?.name ?? "")} onClick={() => void put(ids.filter((each) => each !== id))} />
           </li>
         ))}
       </ul>

@@ -5,6 +5,8 @@ import { at } from "../server/backend";
 export interface McpServer {
   label: string;
   url: string;
+  /** Headers whose values the server keeps. */
+  header_names?: string[];
 }
 
 export interface Assistant {

@@ -13,7 +13,7 @@ import msgspec
 
 from openglm.chat.assistants import servers_of
 from openglm.dialects.mcp import McpServer
-from openglm.errors import NotFound
+from openglm.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from openglm.chat.owner import Owner
@@ -79,7 +79,10 @@ async def _files(chat: Chat, owner: Owner, ids: list[str]) -> str:
     """The documents of a project, as far as a prompt takes them."""
     if not ids:
         return ""
-    message = await chat.attachments.turn(owner, "", ids, images=False)
+    try:
+        message = await chat.attachments.turn(owner, "", ids, images=False)
+    except InvalidRequest as error:
+        raise InvalidRequest(error.message, hint="take it out of the project") from error
     text = message.text
     cut = f"\n[{len(text) - PROJECT_CHARS} more characters are left out]" if len(text) > PROJECT_CHARS else ""
     return f"Files of the project:\n\n{text[:PROJECT_CHARS]}{cut}" if text else ""

@@ -86,6 +86,17 @@ def test_a_document_that_cannot_be_read_fails_the_answer_in_words(home, wait_unt
     assert answer["error"]["hint"]
 
 
+def test_a_file_of_a_project_that_cannot_be_read_says_where_to_take_it_out(home, wait_until):
+    broken = home.post("attachments", files={"file": ("broken.pdf", b"no pdf at all")}).json()["id"]
+    project = home.post("projects", json={"name": "P", "files": [broken]}).json()["id"]
+    answer = home.answer(home.begin(project_id=project), "Hello", wait_until)
+    assert answer["state"] == "failed"
+    assert "broken.pdf" in answer["error"]["message"]
+    assert "project" in answer["error"]["hint"]
+    assert home.patch(f"projects/{project}", json={"files": []}).status_code == 200
+    assert home.answer(home.begin(project_id=project), "Hello", wait_until)["state"] == "done"
+
+
 def test_a_project_and_an_assistant_stand_before_the_question(hall, home, wait_until):
     note = home.post("attachments", files={"file": ("note.md", b"# Note\nKeep it short.")}).json()["id"]
     project = home.post(

@@ -186,12 +186,39 @@ def test_a_project_gives_its_files_knowledge_and_instructions(
     expect(page.get_by_role("checkbox", name="Tea")).to_be_checked()
     button(page.get_by_role("main"), "New conversation").click()
     expect(page.get_by_role("heading", name="Kitchen")).to_be_visible()
+    button(page, "Knowledge").click()
+    of_project = page.get_by_role("dialog").get_by_role("checkbox", name="Tea from the project")
+    expect(of_project).to_be_checked()
+    expect(of_project).to_be_disabled()
+    button(page, "Done").click()
     send(page, "Is the kettle clean?")
     rested(page)
     (body,) = [one for one in house.upstream.bodies if one["messages"][-1]["content"] == "Is the kettle clean?"]
     told = json.dumps(body["messages"])
     for part in ("Answer as a cook.", "The spoon is silver.", "The kettle is red"):
         assert part in told
+
+
+def test_among_many_bases_one_is_searched_for(visit: Callable[..., Page], house: House, member: Any) -> None:
+    caller, signed_in = member
+
+    async def many() -> None:
+        for number in range(12):
+            await house.platform.knowledge.create(caller, Base(f"Shelf {number}", 3))
+
+    aside(many())
+    page = visit(house.url, "assistants/new", **{**WIDE, **signed_in})
+    page.get_by_label("Name", exact=True).fill("Librarian")
+    page.get_by_role("checkbox", name="Shelf 3").check()
+    page.get_by_label("Find a knowledge base").fill("shelf 11")
+    page.get_by_label("Find a knowledge base").press("Enter")
+    bases = page.locator(".bases").get_by_role("checkbox")
+    expect(bases).to_have_count(2)  # what is chosen stays in sight
+    page.get_by_role("checkbox", name="Shelf 11").check()
+    button(page, "Save").click()
+    expect(page.locator(".card")).to_contain_text("Librarian")
+    kept = house.rows("SELECT body FROM chat_item WHERE kind = 'assistant' AND org_id = :org", org=caller.org_id)
+    assert len(json.loads(kept[0]["body"])["knowledge"]) == 2
 
 
 def test_an_assistant_brings_knowledge_and_servers_whose_headers_are_never_shown(

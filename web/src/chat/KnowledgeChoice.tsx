@@ -17,12 +17,14 @@ interface ChoiceProps {
   onChange: (ids: string[]) => void;
   hint: string;
   most?: number;
+  /** Bases that are drawn on anyway, and where that comes from. */
+  given?: Readonly<Record<string, string>>;
   /** Without the word above it, which stands elsewhere. */
   bare?: boolean;
 }
 
 /** Which knowledge bases answers draw on. One that is gone says so, and can be taken out. */
-export function KnowledgeChoice({ chosen, onChange, hint, most = 50, bare }: ChoiceProps) {
+export function KnowledgeChoice({ chosen, onChange, hint, most = 50, given = {}, bare }: ChoiceProps) {
   const strings = t.value;
   const [bases, setBases] = useState<KnowledgeBase[] | null>(null);
   const [failure, setFailure] = useState<Failure | null>(null);
@@ -34,7 +36,7 @@ export function KnowledgeChoice({ chosen, onChange, hint, most = 50, bare }: Cho
   const gone = bases ? chosen.filter((id) => !bases.some((base) => base.id === id)) : [];
   const without = (id: string) => chosen.filter((each) => each !== id);
   return (
-    <fieldset class="field bases">
+    <fieldset class="field bases" onKeyDown={(event) => event.key === "Enter" && isSearch(event.target) && event.preventDefault()}>
       <legend class={bare ? "visually-hidden" : undefined}>{strings.knowledge}</legend>
       <p class="hint">{hint}</p>
       <FailureNote failure={failure} />
@@ -45,8 +47,9 @@ export function KnowledgeChoice({ chosen, onChange, hint, most = 50, bare }: Cho
           <li key={base.id}>
             <Base
               base={base}
-              checked={chosen.includes(base.id)}
-              disabled={chosen.length >= most && !chosen.includes(base.id)}
+              checked={chosen.includes(base.id) || base.id in given}
+              disabled={!chosen.includes(base.id) && (chosen.length >= most || base.id in given)}
+              from={given[base.id]}
               onChange={(checked) => onChange(checked ? [...chosen, base.id] : without(base.id))}
             />
           </li>
@@ -68,21 +71,25 @@ export function KnowledgeChoice({ chosen, onChange, hint, most = 50, bare }: Cho
   );
 }
 
+/** Enter in it must not send the form around it. */
+const isSearch = (target: EventTarget | null) => target instanceof HTMLInputElement && target.type === "search";
+
 interface BaseProps {
   base: KnowledgeBase;
   checked: boolean;
   disabled: boolean;
+  from: string | undefined;
   onChange: (checked: boolean) => void;
 }
 
-function Base({ base: { name, description, documents }, checked, disabled, onChange }: BaseProps) {
-  const count = t.value.knowledgeDocuments(documents, formatNumber(documents));
+function Base({ base: { name, description, documents }, checked, disabled, from, onChange }: BaseProps) {
+  const facts = [from, t.value.knowledgeDocuments(documents, formatNumber(documents)), description];
   return (
     <label>
       <input type="checkbox" checked={checked} disabled={disabled} onChange={(event) => onChange(event.currentTarget.checked)} />
       <span>
         <strong>{name}</strong>
-        <small>{description ? `${count} · ${description}` : count}</small>
+        <small>{facts.filter(Boolean).join(" · ")}</small>
       </span>
     </label>
   );

@@ -265,7 +265,7 @@ export function compare(ids: readonly string[]): void {
   modelsToAsk.value = ids;
 }
 
-/** How the next turn is to be answered: the conversation's own settings over what this browser prefers. */
+/** How the next turn is to be answered: what this browser prefers. The conversation's own settings are the server's to add. */
 export function settingsNow(): Settings {
   const { temperature, maxTokens, thinking, effort, system, webSearch } = preferences.value;
   const kept = conversation.value?.settings;
@@ -277,7 +277,7 @@ export function settingsNow(): Settings {
     ...(system.trim() && { system }),
     ...(webSearch && { tools: { ...kept?.tools, web_search: true } }),
   };
-  return { ...kept, ...wishes };
+  return backend.value?.kind === "server" ? wishes : { ...kept, ...wishes };
 }
 
 function answering(models: readonly string[] = []): Answering {

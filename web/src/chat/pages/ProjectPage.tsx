@@ -116,8 +116,15 @@ function Knowledge({ project }: { project: Project }) {
   return <KnowledgeChoice hint={t.value.projectKnowledgeHint} chosen={chosen} onChange={put} />;
 }
 
+/** Why models read nothing of a file. */
+function unread(file: Stored | undefined): string | null {
+  if (file?.media_type.startsWith("image/")) return t.value.projectPicture;
+  return file?.state === "failed" ? t.value.attachUnread : null;
+}
+
 interface Stored {
   name: string;
+  media_type: string;
   state: "reading" | "ready" | "failed";
 }
 
@@ -149,7 +156,7 @@ function Files({ project, changed }: { project: Project; changed: () => Promise<
           <li key={id}>
             <Icon name="file" />
             <span class="plain-title">{known[id]?.name}</span>
-            {known[id]?.state === "failed" && <small class="hint error">{t.value.attachUnread}</small>}
+            <small class="hint error">{unread(known[id])}</small>
             <IconButton icon="close" label={t.value.detach(known[id]?.name ?? "")} onClick={() => void put(ids.filter((each) => each !== id))} />
           </li>
         ))}

@@ -111,6 +111,20 @@ def test_a_citation_leads_to_exactly_the_text_that_was_quoted(hall, home, wait_u
     assert home.get(f"documents/{document}/text", params={"most": 10**6}).status_code == 422
 
 
+def test_who_has_a_link_to_a_conversation_reads_quotes_and_no_documents(hall, ann, wait_until):
+    base = new_base(hall, ann, "tea")
+    document = document_of(hall, ann, wait_until, "kettle.txt", KETTLE, base=base)
+    conversation = ann.begin(settings={"tools": {"knowledge": [base]}})
+    answer = ann.answer(conversation, "What colour is the kettle?", wait_until)
+    assert answer["parts"][0]["document_id"] == document
+    token = ann.post(f"conversations/{conversation}/shares", json={}).json()["token"]
+    guest = hall.page()
+    shared = guest.get(f"shared/{token}")
+    assert shared.json()["messages"][1]["parts"][0]["quote"] == KETTLE
+    assert document not in shared.text
+    assert guest.get(f"documents/{document}/text").status_code == 401
+
+
 def test_a_document_that_was_deleted_or_is_read_again_says_so(hall, home, wait_until):
     document = document_of(hall, home, wait_until, "kettle.txt", KETTLE)
     reading = "UPDATE knowledge_document SET state = 0, lease_until = 9e15 WHERE id = :id"

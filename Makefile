@@ -6,7 +6,7 @@ JOBS ?= 2
 BENCH ?= engine quality gateway retention
 BIN := .venv/bin
 
-.PHONY: help run test setup lint fix soak clis docs bench web
+.PHONY: help run test slow packages setup lint fix soak clis docs bench web
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -15,10 +15,15 @@ run:  ## set up what is missing, then serve page and API on http://127.0.0.1:800
 	@PYTHON="$(PYTHON)" setup/environment.sh runtime
 	@exec $(BIN)/glm up $(ARGS)
 
-test: setup  ## run every test, those on a real browser and PostgreSQL too
+test: packages  ## run the tests, those on a real browser and PostgreSQL too
+	@exec $(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow" $(ARGS)
+
+slow: packages  ## run the tests that take longer; CI runs these too
+	@exec $(BIN)/pytest -n $(JOBS) --dist loadfile -m slow $(ARGS)
+
+packages: setup
 	@setup/packages.sh
 	@$(BIN)/python setup/sdks.py > /dev/null
-	@exec $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 setup:  ## make .venv with everything that development needs
 	@PYTHON="$(PYTHON)" setup/environment.sh test

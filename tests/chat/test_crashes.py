@@ -41,6 +41,7 @@ def rows(database_url, tmp_path):
     asyncio.run(platform.close())
 
 
+@pytest.mark.slow
 def test_a_killed_server_leaves_the_last_checkpoint_interrupted_and_billed_once(
     database_url, tmp_path, upstream, rows, wait_until
 ):

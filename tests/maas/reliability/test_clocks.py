@@ -195,6 +195,7 @@ def test_windows_of_plans_follow_the_clock_and_limits_do_not(one: Node, wait_unt
     audited(one.platform.database)
 
 
+@pytest.mark.slow
 def test_two_nodes_whose_clocks_jump_apart_take_neither_each_others_answers_nor_a_window_twice(
     postgres_url: str, tmp_path: Path, upstream: FakeUpstream, wait_until, monkeypatch
 ):

@@ -39,7 +39,7 @@ fix: setup  ## repair what can be repaired by itself
 	@$(BIN)/ruff check --fix .
 
 soak: setup  ## the reliability tests at their full counts: hours
-	@OPENGLM_SOAK=1 $(BIN)/pytest tests/maas/reliability tests/maas/console/test_fuzz.py $(ARGS)
+	@OPENGLM_SOAK=1 $(BIN)/pytest tests/maas/reliability tests/maas/console/test_fuzz.py tests/chat/test_fuzz.py $(ARGS)
 
 clis: setup  ## agents and JS SDKs in front of the platform (needs Node; fetches 1.2 GB)
 	@setup/clis.sh

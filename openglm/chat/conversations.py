@@ -12,6 +12,7 @@ from openglm.chat.owner import OWN, Owner
 from openglm.chat.shapes import Conversation, Row, conversation_of
 from openglm.errors import InvalidRequest, NotFound
 from openglm.maas.ids import new_id
+from openglm.maas.quotas.quota import check
 
 if TYPE_CHECKING:
     from openglm.maas.database import Database, Transaction
@@ -65,6 +66,7 @@ class Conversations:
         }
 
         def insert(tx: Transaction) -> None:
+            check(tx, owner.org_id, now, conversations=1)
             tx.run(
                 "INSERT INTO chat_conversation (id, org_id, user_id, title, titled_by, model, project_id,"
                 " assistant_id, temporary, settings, created_at, updated_at)"
@@ -74,7 +76,7 @@ class Conversations:
                 **owner.ids,
             )
 
-        await self._database.write(insert, durable=True)
+        await self._database.write(insert, durable=True, lock=owner.org_id)
         return conversation_of(await self.row(owner, values["id"]))
 
     async def row(self, owner: Owner, conversation_id: str) -> Row:

@@ -1,20 +1,29 @@
 """Memory: short facts about a person, which every prompt of theirs begins with.
 
-It is read until its owner switches it off. Models write into it where somebody has switched it on by hand.
+It is read until its owner switches it off. Models write into it where somebody has switched that on by hand.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from openglm.chat.owner import OWN, Owner
 
 if TYPE_CHECKING:
     from openglm.chat.shelf import Shelf
-    from openglm.maas.database import Database
+    from openglm.maas.database import Database, Transaction
 
 MOST_CHARS = 8_000  # of all facts in a prompt; the newest come first
 FACT_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What memory is good for: prompts read it; models add to it."""
+
+    on: bool
+    grows: bool
 
 
 class Memory:
@@ -22,32 +31,29 @@ class Memory:
         self._database = database
         self._shelf = shelf
 
-    async def is_on(self, owner: Owner) -> bool:
+    async def use(self, owner: Owner) -> Use:
+        """Where nobody has said anything, there is no row: it is read and does not grow."""
         row = await self._database.read_one(f"SELECT memory_on FROM chat_person WHERE {OWN}", **owner.ids)
-        return row is None or bool(row["memory_on"])
+        return Use(True, False) if row is None else Use(bool(row["memory_on"]), bool(row["memory_on"]))
 
-    async def may_grow(self, owner: Owner) -> bool:
-        """Whether models may write into it: only where somebody has switched it on."""
-        row = await self._database.read_one(f"SELECT memory_on FROM chat_person WHERE {OWN}", **owner.ids)
-        return row is not None and bool(row["memory_on"])
+    async def switch(self, owner: Owner, use: Use) -> None:
+        def work(tx: Transaction) -> None:
+            tx.run(f"DELETE FROM chat_person WHERE {OWN}", **owner.ids)
+            if use.grows or not use.on:
+                tx.run(
+                    "INSERT INTO chat_person (org_id, user_id, memory_on) VALUES (:org, :user, :on)",
+                    on=int(use.on),
+                    **owner.ids,
+                )
 
-    async def switch(self, owner: Owner, on: bool) -> None:
-        await self._database.write(
-            lambda tx: tx.run(
-                "INSERT INTO chat_person (org_id, user_id, memory_on) VALUES (:org, :user, :value)"
-                " ON CONFLICT (org_id, user_id) DO UPDATE SET memory_on = excluded.memory_on",
-                value=int(on),
-                **owner.ids,
-            ),
-            durable=True,
-        )
+        await self._database.write(work, durable=True)
 
     async def remember(self, owner: Owner, text: str) -> dict[str, Any]:
         return await self._shelf.add(owner, "memory", {"text": " ".join(text.split())[:FACT_CHARS]})
 
     async def instructions(self, owner: Owner) -> str:
         """What a prompt says of the person; empty where there is nothing, or memory is off."""
-        if not await self.is_on(owner):
+        if not (await self.use(owner)).on:
             return ""
         kept: list[str] = []
         room = MOST_CHARS

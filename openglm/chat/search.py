@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from openglm.chat.draft import units
 from openglm.chat.owner import Owner
+from openglm.chat.plain import plain_lines
 from openglm.chat.shapes import Row
 from openglm.errors import InvalidRequest
 from openglm.maas.documents import folded, query_terms, terms
@@ -98,12 +99,12 @@ async def search(database: Database, owner: Owner, query: str, before: str | Non
         words=len(words),
         most=limit + 1,
     )
-    items = [_hit(row, words) for row in rows[:limit]]
+    items = await asyncio.to_thread(lambda: [_hit(row, words) for row in rows[:limit]])
     return Hits(items, items[-1].message_id if len(rows) > limit else None)
 
 
 def _hit(row: Row, words: list[str]) -> Hit:
-    snippet = snippet_of(row["text"], words)
+    snippet = snippet_of(row["text"], words, markdown=row["role"] == "assistant")
     return Hit(
         row["conversation_id"],
         row["title"],
@@ -115,11 +116,17 @@ def _hit(row: Row, words: list[str]) -> Hit:
     )
 
 
-def snippet_of(text: str, words: list[str]) -> str:
-    """What stands around the first word that is found, in one line."""
-    line = " ".join(text[:READ_CHARS].split())
+def snippet_of(text: str, words: list[str], *, markdown: bool = False) -> str:
+    """What stands around the first word that is found, in one line. Markdown without its marks, unless the
+    words stand in what readers do not see, such as a link's address."""
+    text = text[:READ_CHARS]
+    line = " ".join("\n".join(plain_lines(text)).split()) if markdown else " ".join(text.split())
     low = _lower(line)
-    first = min((at for word in words if (at := low.find(word)) >= 0), default=0)
+    first = min((at for word in words if (at := low.find(word)) >= 0), default=None)
+    if first is None:
+        if markdown:
+            return snippet_of(text, words)
+        first = 0
     start, end = max(0, first - AROUND), first + AROUND
     cut = line[start:end].strip()
     return ("…" if start else "") + cut + ("…" if end < len(line) else "")

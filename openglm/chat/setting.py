@@ -55,7 +55,7 @@ async def setting_of(chat: Chat, owner: Owner, conversation: Row, settings: dict
     offered: tuple[str, ...] = ("web_search", "read_page") if web else ()
     if not conversation["temporary"]:
         instructions.append(await chat.memory.instructions(owner))
-        if await chat.memory.may_grow(owner):
+        if (await chat.memory.use(owner)).grows:
             offered += ("remember",)
     return Setting(
         tuple(filter(None, instructions)),

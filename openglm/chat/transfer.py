@@ -18,6 +18,7 @@ from openglm.chat.owner import Owner
 from openglm.chat.search import put, words_of
 from openglm.errors import InvalidRequest
 from openglm.maas.ids import new_id
+from openglm.maas.quotas.quota import check, look
 
 if TYPE_CHECKING:
     from openglm.chat.shapes import Message, Row
@@ -87,7 +88,8 @@ def read(content: bytes) -> list[_Talk]:
 
 async def bring_in(database: Database, owner: Owner, talks: Sequence[_Talk], clock: Clock) -> list[str]:
     """New conversations. Each is written some messages at a time, so that nobody else waits for a large file;
-    until it is whole it is a temporary one, which is swept if we die."""
+    until it is whole it is a temporary one, which is swept if we die. All of them find room, or none begins."""
+    await look(database, owner.org_id, clock(), conversations=len(talks))
     return [await _written(database, owner, talk, clock()) for talk in talks]
 
 
@@ -112,7 +114,12 @@ async def _written(database: Database, owner: Owner, talk: _Talk, now: int) -> s
         )
     leaf = ids.get(talk.leaf or "", rows[-1]["id"] if rows else None)
     given = {"id": conversation_id, "title": talk.title[:200], "now": now, **owner.ids}
-    await database.write(lambda tx: tx.run(_BEGIN, **given))
+
+    def begin(tx: Transaction) -> None:
+        check(tx, owner.org_id, now, conversations=1)
+        tx.run(_BEGIN, **given)
+
+    await database.write(begin, lock=owner.org_id)
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
         words = await asyncio.to_thread(lambda some=some: [words_of(row["text"]) for row in some])  # type: ignore[misc]

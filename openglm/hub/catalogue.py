@@ -64,6 +64,7 @@ class Entry:
     parameters_billion: float
     about: str
     active_billion: float | None = None
+    thinks: bool = False  # before it answers
     bytes: int | None = None
     sampling: dict[str, float] = field(default_factory=dict)  # temperature, top_p, top_k, by the model card
 

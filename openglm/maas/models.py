@@ -21,7 +21,7 @@ from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.rounds import Rounds
 
 if TYPE_CHECKING:
-    from openglm.hub import Catalogue
+    from openglm.hub import Catalogue, Entry
     from openglm.maas.identity import Caller
 
 READ_EVERY_S = 2.0
@@ -124,12 +124,15 @@ class Models:
         """What its row says; a name without one is a name alone."""
         return self._known.get(name) or Model(name)
 
-    def context_of(self, name: str) -> int | None:
-        """The window in tokens of a model that the catalogue knows."""
+    def entry_of(self, name: str) -> Entry | None:
+        """The catalogue's word on a model that it knows, or whose base it knows."""
+        model = self.about(self.root(name))
+        return _catalogue().entries.get(model.source or model.name)
+
+    def root(self, name: str) -> str:
+        """The model whose weights answer: behind an alias, under an adapter."""
         target = self.target(name)
-        model = self.about(self.base_of(target) or target)
-        entry = _catalogue().entries.get(model.source or model.name)
-        return entry.context if entry else None
+        return self.base_of(target) or target
 
     def created_at(self, name: str) -> int:
         model = self._known.get(name)

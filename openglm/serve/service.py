@@ -39,6 +39,8 @@ class ModelCard:
     licence: str | None = None
     source: str | None = None
     owned_by: str = "openglm"
+    thinks: bool = False  # before it answers
+    sees_images: bool = False  # this engine reads text alone
     parent: str | None = None  # of a LoRA adapter: the name of the model that it changes
 
 
@@ -72,7 +74,10 @@ class Service:
         self.engine = engine
         self.tokenizer = tokenizer
         self.chat_format = chat_format
-        self.card = ModelCard(model_name, title or model_name, engine.max_context, licence, source)
+        thinks = chat_format is not None and chat_format.thinks
+        self.card = ModelCard(
+            model_name, title or model_name, engine.max_context, licence, source, thinks=thinks
+        )
         self.sampling = sampling
         self.metrics = Metrics(engine.stats)
         self._names = (model_name, *aliases)

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from openglm.maas.models import Model
+from openglm.maas.quotas.quotas import Limit
 from tests.chat.conftest import YUAN, hall_of, script
 
 
@@ -114,3 +116,42 @@ def test_half_a_character_is_refused_in_words(hall, home):
 def test_what_a_model_says_is_kept_whatever_it_is(home, wait_until):
     answer = home.answer(home.begin(), script(words=["a\x00b", "😀", "é"]), wait_until)
     assert answer["text"] == "a\ufffdb😀é"
+
+
+def test_a_full_house_takes_no_conversation_more_and_no_part_of_a_file(hall, ann):
+    org = ann.get("me").json()["org"]
+    kept = ann.begin(title="first")
+    file = ann.get(f"conversations/{kept}/export").json()
+    asyncio.run(hall.platform.quotas.set(Limit(org, "conversations", 2)))
+    refused = ann.post("import", json=[file, file])
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "quota_reached")
+    assert ann.post("import", json=file).status_code == 201
+    refused = ann.post("conversations", json={"temporary": True})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "quota_reached")
+    assert "may have 2 conversations, got 2 and 1 more" in refused.json()["error"]["message"]
+    ann.delete(f"conversations/{kept}")
+    assert ann.post("conversations", json={}).status_code == 201
+    assert len(hall.rows("SELECT 1 FROM chat_conversation")) == 2
+
+
+def test_what_a_model_can_do_is_told_where_somebody_knows_it(hall, ann):
+    platform = hall.platform
+
+    async def add() -> None:
+        await platform.models.put(Model("thinker", source="glm-4.6"))
+        await platform.models.put(Model("small", source="smollm2"))
+        await platform.models.put(Model("nick", alias_of="small"))
+
+    asyncio.run(add())
+    answer = ann.get("me")
+    assert float(answer.headers["server-timing"].removeprefix("app;dur=")) > 0
+    told = {
+        card["id"]: (card["context"], card["thinks"], card["sees_images"]) for card in answer.json()["models"]
+    }
+    assert told == {
+        "glm": (None, None, None),
+        "air": (None, None, None),
+        "thinker": (202_752, True, False),
+        "small": (8_192, False, False),
+        "nick": (8_192, False, False),
+    }

@@ -144,6 +144,25 @@ def test_memory_is_read_in_prompts_until_it_is_switched_off(hall, home, wait_unt
     assert "Likes coffee." in prompt_of(hall, "four")[0]["content"]
 
 
+def test_models_add_to_memory_only_after_somebody_said_so(hall, home, wait_until):
+    def offered(question: str) -> bool:
+        home.answer(home.begin(), question, wait_until)
+        asked = next(one for one in hall.upstream.bodies if one["messages"][-1]["content"] == question)
+        return "remember" in json.dumps(asked.get("tools", []))
+
+    hall.upstream.plays = lambda body: {"words": ["Yes."]}
+    assert home.get("memory").json() == {"on": True, "grows": False}
+    for said, use in (
+        ({"on": True}, {"on": True, "grows": True}),
+        ({"on": True, "grows": False}, {"on": True, "grows": False}),
+        ({"on": True, "grows": True}, {"on": True, "grows": True}),
+        ({"on": False, "grows": True}, {"on": False, "grows": False}),
+    ):
+        assert home.put("memory", json=said).json() == use
+        assert home.get("memory").json() == use
+        assert offered(json.dumps(said)) == use["grows"]
+
+
 def test_a_model_remembers_where_that_was_switched_on(hall, home, wait_until):
     home.put("memory", json={"on": True})
     call = {"id": "c", "name": "remember", "arguments": json.dumps({"fact": "Has a cat."})}
@@ -218,6 +237,7 @@ def test_mcp_servers_of_an_assistant_are_called_and_their_headers_never_shown(ha
         assert changed["tools"]["mcp"][0]["has_headers"]
         exported = home.get(f"assistants/{made['id']}/export")
         assert "hush" not in exported.text
+        assert exported.headers["content-disposition"] .endswith("; filename*=UTF-8''Cats.json")
         assert "hush" not in json.dumps(hall.rows("SELECT body FROM chat_item"))
         again = home.post("assistants/import", json=exported.json()).json()
         assert not again["tools"]["mcp"][0]["has_headers"]

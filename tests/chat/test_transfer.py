@@ -30,6 +30,29 @@ def test_search_finds_words_and_chinese_in_ones_own_messages(home, wait_until):
     assert home.get("search", params={"q": "!!"}).status_code == 400
 
 
+def test_what_is_found_of_an_answer_is_shown_without_its_marks(home, wait_until):
+    said = (
+        "## 😀 Where they live\n\n- **Otters** live in `a*b*c` [rivers](https://example.org/zebra), "
+        "**注意：**水獭\n\n| food | kind |\n|---|---|\n| *crabs* | snake_case |\n\n```py\nx = a**b**c\n```\n"
+    )
+    home.answer(home.begin(), script(words=[said]), wait_until)
+
+    def found(query: str) -> tuple[str, list[str]]:
+        hits = home.get("search", params={"q": query}).json()["items"]
+        hit = next(one for one in hits if one["role"] == "assistant")
+        units = hit["snippet"].encode("utf-16-le")
+        return hit["snippet"], [units[2 * a : 2 * b].decode("utf-16-le") for a, b in hit["marks"]]
+
+    shown, marked = found("otter crab")
+    assert shown == (
+        "😀 Where they live Otters live in a*b*c rivers, 注意：水獭 food · kind crabs · snake_case x = a**b**c"
+    )
+    assert marked == ["Otter", "crab"]
+    assert found("水獭")[1] == ["水獭"]
+    shown, marked = found("zebra")  # it stands in an address alone
+    assert (marked, "[rivers](https://example.org/zebra)" in shown) == (["zebra"], True)
+
+
 def test_temporary_conversations_are_not_found(hall, home, wait_until):
     home.answer(home.begin(temporary=True), "a hidden word", wait_until)
     assert home.get("search", params={"q": "hidden"}).json()["items"] == []

@@ -1,4 +1,5 @@
-"""axe over the main views, in light and dark, on a wide screen and on a phone: nothing serious, nothing critical."""
+"""axe over the main views, in light and dark, on a wide screen and on a phone, and over all that opens, in English
+and Chinese: nothing serious, nothing critical."""
 
 from __future__ import annotations
 
@@ -13,13 +14,25 @@ from playwright.sync_api import Browser, Page, expect
 from tests.web.console_town import SIZES, settled
 from tests.web.deeds import button
 from tests.web.gallery import Gallery, furnished
-from tests.web.gallery_texts import COLLECTIONS, PARABOLA
+from tests.web.gallery_texts import BESIDE, COLLECTIONS, PARABOLA
 from tests.web.house import House, housed
 
 THEMES = ("light", "dark")
 CALM = {"locale": "en-US", "reduced_motion": "reduce"}  # no colour is measured on its way to another
 CONSOLE = ("", "keys", "usage", "requests", "members", "playground", "wallet", "models", "health")
 OPTIONS = {"resultTypes": ["violations"]}
+Say = Callable[[str], str]
+CHINESE = {
+    "Choose a model": "选择模型",
+    "More for GLM-4.5-Air": "“GLM-4.5-Air”的更多操作",
+    "Thinking": "思考",
+    "Account": "账户",
+    "Settings": "设置",
+    "Open the side bar": "打开侧边栏",
+    "This conversation": "这个对话",
+    "Share": "分享",
+    "Side by side": "并排显示",
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +58,14 @@ def check(page: Page) -> None:
         page.set_viewport_size(viewport)
         for theme in THEMES:
             page.emulate_media(color_scheme=theme)
-            expect(page.locator(f'html[data-theme="{theme}"]')).to_have_count(1)
-            violations = Axe().run(page, options=OPTIONS).response["violations"]
-            found += [f"{size}, {theme}: {told}" for each in violations for told in tell(each)]
+            found += [f"{size}, {theme}: {told}" for told in wrong(page, theme)]
     assert found == []
+
+
+def wrong(page: Page, theme: str) -> list[str]:
+    expect(page.locator(f'html[data-theme="{theme}"]')).to_have_count(1)
+    violations = Axe().run(page, options=OPTIONS).response["violations"]
+    return [told for each in violations for told in tell(each)]
 
 
 def tell(violation: dict[str, Any]) -> list[str]:
@@ -120,3 +137,85 @@ def test_setting_up(visit: Callable[..., Page], tmp_path: Path) -> None:
         page = visit(house.url, house.set_up, **CALM)
         expect(page.get_by_role("button", name="Create the account")).to_be_visible()
         check(page)
+
+
+# What opens, by name: where, and how. Menus close when the window changes, so each look opens them anew.
+def model_menu(page: Page, say: Say) -> None:
+    button(page, say("Choose a model")).click()
+    expect(page.get_by_role("menu")).to_be_visible()
+
+
+def message_menu(page: Page, say: Say) -> None:
+    page.locator(".answer-footer").last.get_by_role("button", name=say("More for GLM-4.5-Air")).click()
+    expect(page.get_by_role("menu")).to_be_visible()
+
+
+def thinking_menu(page: Page, say: Say) -> None:
+    button(page, say("Thinking")).click()
+    expect(page.get_by_role("menu")).to_be_visible()
+
+
+def settings_dialog(page: Page, say: Say) -> None:
+    if not button(page, say("Account")).is_visible():
+        button(page, say("Open the side bar")).click()
+    button(page, say("Account")).click()
+    page.get_by_role("menuitem", name=say("Settings")).click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+def share_dialog(page: Page, say: Say) -> None:
+    button(page, say("This conversation")).click()
+    page.get_by_role("menuitem", name=say("Share")).click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+def slash_list(page: Page, say: Say) -> None:
+    page.locator("#message").press_sequentially("/")
+    expect(page.get_by_role("option").first).to_be_visible()
+
+
+def side_by_side(page: Page, say: Say) -> None:
+    page.locator(".answer-footer").last.get_by_role("button", name=say("Side by side")).click()
+    expect(page.locator(".beside .figures")).to_have_count(2)
+
+
+def nothing(page: Page, say: Say) -> None:
+    expect(page.locator(".answer .usage")).to_be_visible()
+
+
+OPENS = (model_menu, message_menu, thinking_menu, settings_dialog, share_dialog, slash_list, side_by_side, nothing)
+LOOKS = {"zh, light, phone": ("zh-CN", "light", "phone"), "en, dark, wide": ("en-US", "dark", "wide")}
+
+
+@pytest.fixture(scope="module", params=LOOKS)
+def looked(request: pytest.FixtureRequest, browser: Browser, gallery: Gallery) -> Iterator[tuple[Page, str]]:
+    """Ann's page in one look, and the look's theme."""
+    locale, theme, size = LOOKS[request.param]
+    complaints: list[str] = []
+    visitor = {**CALM, "locale": locale, "color_scheme": theme, "viewport": SIZES[size]}
+    context = gallery.visit(browser, complaints, **visitor)
+    yield context.new_page(), theme
+    context.close()
+    assert complaints == []
+
+
+def words_of(page: Page) -> Say:
+    """English words as this page says them."""
+    return (lambda text: CHINESE[text]) if page.locator('html[lang^="zh"]').count() else (lambda text: text)
+
+
+@pytest.mark.parametrize("opens", OPENS, ids=lambda opens: opens.__name__)
+def test_what_opens_in_both_languages(looked: tuple[Page, str], gallery: Gallery, opens: Any) -> None:
+    page, theme = looked
+    page.goto(f"/chat/{gallery.talks[BESIDE.title]}")
+    expect(page.locator(".answer .markdown").last).to_be_visible()
+    opens(page, words_of(page))
+    assert wrong(page, theme) == []
+
+
+@pytest.mark.parametrize("path", ["", "usage", "keys"])
+def test_pages_of_the_console_in_both_languages(looked: tuple[Page, str], path: str) -> None:
+    page, theme = looked
+    page.goto(f"/console/{path}".rstrip("/"))
+    settled(page)
+    assert wrong(page, theme) == []

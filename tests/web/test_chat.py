@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from tests.web.deeds import answer, box, button, fits, from_menu, of_row, rested, rows, send
 from tests.web.house import PASSWORD, PHONE, WIDE, House, housed
+from tests.web.relay import relayed
 
 Enter = Callable[..., Page]
 WORDS = [f"word{number} " for number in range(60)]
@@ -19,6 +21,7 @@ WHOLE = "".join(WORDS).strip()
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with housed(tmp_path_factory.mktemp("house")) as house:
         house.when("Slowly", words=WORDS, pace_s=0.05)
+        house.when("Cut off", words=WORDS, pace_s=0.15)
         house.when("For ever", words=["more "] * 2000, pace_s=0.05)
         yield house
 
@@ -64,6 +67,44 @@ def test_a_lost_network_is_told_and_the_view_catches_up(enter: Enter) -> None:
     expect(answer(page)).to_have_text(WHOLE)
     rested(page)
     expect(page.get_by_text("Connection lost.")).to_have_count(0)
+
+
+def test_a_network_that_is_cut_and_comes_back_goes_on_exactly_behind_the_last_event(
+    visit: Callable[..., Page], house: House
+) -> None:
+    with relayed(house.url) as relay:
+        page = visit(relay.url, **WIDE, **house.member()[1])
+        streams: list[str | None] = []
+        read: list[str] = []
+        conversation = "/api/chat/conversations/"
+
+        def note(asked: Request) -> None:
+            path = urlsplit(asked.url).path
+            if path.startswith(conversation) and path.endswith("/events"):
+                streams.append(asked.headers.get("last-event-id"))
+            elif path.startswith(conversation) and asked.method == "GET":
+                read.append(path)
+
+        page.on("request", note)
+        send(page, "Cut off")
+        expect(answer(page)).to_contain_text("word3")
+        relay.cut()
+        expect(page.get_by_text("Connection lost.")).to_be_visible()
+        before, known = len(streams), len(read)
+        kept = answer(page).inner_text()
+        assert "word59" not in kept
+        relay.mend()
+        expect(answer(page)).to_contain_text(f"word{kept.count('word') + 1}")
+        assert read[known:] == []  # the stream alone told what had been missed
+        assert len(streams) > before
+        assert all(streams[before:])
+        expect(answer(page)).to_have_text(WHOLE)
+        rested(page)
+        expect(page.locator(".question")).to_have_count(1)
+        expect(page.locator(".answer")).to_have_count(1)
+        expect(page.get_by_text("Connection lost.")).to_have_count(0)
+        page.reload()
+        expect(answer(page)).to_have_text(WHOLE)
 
 
 def test_stop_ends_the_answer_at_the_models_server_too(enter: Enter, house: House) -> None:
@@ -153,7 +194,8 @@ def test_a_conversation_goes_on_with_its_own_model(enter: Enter, house: House) -
     expect(button(page, "Choose a model")).to_contain_text("GLM Test")
 
 
-def test_two_models_answer_at_once_and_one_is_gone_on_with(enter: Enter) -> None:
+def test_two_models_answer_at_once_and_one_is_gone_on_with(enter: Enter, house: House) -> None:
+    house.when("Compare", prompt=100, cached=40, tokens=12, pace_s=0.02)
     page = enter()
     button(page, "Choose a model").click()
     page.get_by_role("menu").get_by_text("GLM Air Test").last.click()
@@ -161,6 +203,12 @@ def test_two_models_answer_at_once_and_one_is_gone_on_with(enter: Enter) -> None
     send(page, "Compare")
     expect(page.locator(".beside > *")).to_have_count(2)
     rested(page)
+    for column in page.locator(".beside > *").all():  # each its own, and not the chosen one alone
+        for told in ("100 tokens read", "40 of them from the cache", "12 tokens", "tokens/s", "first after", "¥0.00"):
+            expect(column.locator(".figures")).to_contain_text(told)
+    page.set_viewport_size({"width": 390, "height": 844})
+    fits(page)
+    page.set_viewport_size(WIDE["viewport"])
     button(page, "Go on with this one").last.click()
     send(page, "And then?")
     expect(answer(page)).to_contain_text("w0 w1 w2")

@@ -1,18 +1,18 @@
 """Long chats, long answers and long lines stay usable, and a server that restarts loses no word."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, expect
 
 from tests.web.deeds import answer, box, button, fits, rested, send
 from tests.web.house import WIDE, House, aside, housed
 
 MESSAGES = 10_000
+OPENS_IN_MS, TRIES = 200, 8  # of the server; about 13 on two cores, the best where the machine is busy
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,11 @@ def fill(house: House, conversation: str) -> None:
     aside(house.platform.database.write(write))
 
 
+def server_ms(answer: APIResponse) -> float:
+    """What the server itself took, as its answer says: app;dur=12.3."""
+    return float(answer.headers["server-timing"].partition("dur=")[2])
+
+
 def test_ten_thousand_messages_open_at_their_end_and_scroll_to_their_beginning(
     visit: Callable[..., Page], house: House
 ) -> None:
@@ -71,10 +76,10 @@ def test_ten_thousand_messages_open_at_their_end_and_scroll_to_their_beginning(
     assert places.count() > 500
     drawn = places.evaluate_all("all => all.filter(place => place.childElementCount > 0).length")
     assert drawn < 200  # what is far away is not in the page
-    began = time.perf_counter()
-    opened = page.request.get(f"{house.url}/api/chat/conversations/{conversation}?limit=60")
-    assert len(opened.json()["path"]) == 60
-    assert time.perf_counter() - began < 2  # 200 ms on a machine that does nothing else
+    address = f"{house.url}/api/chat/conversations/{conversation}?limit=60"
+    opened = [page.request.get(address) for _ in range(TRIES)]
+    assert [len(one.json()["path"]) for one in opened] == [60] * TRIES
+    assert min(server_ms(one) for one in opened) <= OPENS_IN_MS
 
 
 def test_an_answer_of_five_megabytes_comes_whole_and_the_page_can_be_typed_in(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from openglm.maas.quotas.quotas import Limit
 from openglm.maas.search import Document
 from tests.web.deeds import answer, box, button, fits, from_menu, of_row, rested, rows, send
 from tests.web.house import PHONE, WIDE, House, aside, housed
@@ -38,7 +39,7 @@ def told_the_model(house: House, text: str) -> str:
 
 
 def test_a_word_finds_its_message_and_the_page_opens_there(enter: Enter, house: House) -> None:
-    house.when("Tell me of otters", words=["Otters hold hands. ", "They sleep afloat."])
+    house.when("Tell me of otters", words=["## About otters\n\n- Otters ", "**hold hands**. ", "They sleep `afloat`."])
     page = enter()
     send(page, "Tell me of otters")
     rested(page)
@@ -46,6 +47,7 @@ def test_a_word_finds_its_message_and_the_page_opens_there(enter: Enter, house: 
     page.get_by_label("Search all conversations").fill("afloat")
     found = page.locator(".result")
     expect(found.locator("mark")).to_have_text("afloat")
+    expect(found.locator("p")).to_have_text("About otters Otters hold hands. They sleep afloat.")
     found.click()
     expect(answer(page)).to_contain_text("They sleep afloat.")
     page.goto(f"{house.url}/search")
@@ -135,15 +137,29 @@ def test_memory_is_read_changed_and_switched_off(enter: Enter, house: House) -> 
     rested(page)
     assert "I live in Oslo." in told_the_model(house, "Where am I?")
     from_menu(page, "More", "Memory")
-    page.get_by_role("switch").uncheck(force=True)
+    page.get_by_role("switch", name="Use memory").uncheck(force=True)
     button(page, "New conversation").click()
     send(page, "Where am I now?")
     rested(page)
     assert "Oslo" not in told_the_model(house, "Where am I now?")
     from_menu(page, "More", "Memory")
-    expect(page.get_by_role("switch")).not_to_be_checked()
+    expect(page.get_by_role("switch", name="Use memory")).not_to_be_checked()
+    expect(page.get_by_role("switch", name="Let models add to it")).to_be_disabled()
     button(page, "Delete: I live in Oslo.").click()
     expect(page.get_by_text("Nothing is remembered yet")).to_be_visible()
+
+
+def test_a_full_house_says_so_in_the_readers_words_and_keeps_what_was_typed(enter: Enter, house: House) -> None:
+    page = enter(**PHONE)
+    aside(house.platform.quotas.set(Limit("*", "conversations", 0)))
+    try:
+        send(page, "不会丢")
+        expect(page.get_by_text("对话数量已达上限。")).to_be_visible()
+        expect(box(page)).to_have_value("不会丢")
+    finally:
+        aside(house.platform.quotas.remove("*", "conversations"))
+    box(page).press("Enter")
+    expect(answer(page)).to_contain_text("w2")
 
 
 def test_a_file_goes_with_a_question_and_is_read(enter: Enter, house: House) -> None:
@@ -186,9 +202,12 @@ def test_tools_are_shown_as_cards_and_sources_open_at_what_was_used(enter: Enter
         turns=[{"words": ["Noted. "], "calls": [call], "finish": "tool_calls"}, {"words": ["Done."]}],
     )
     page = enter("memory")
-    for on in (False, True):  # who switches it on by hand lets models add to it
-        with page.expect_response("**/memory*"):
-            page.get_by_role("switch").set_checked(on, force=True)
+    grows = page.get_by_role("switch", name="Let models add to it")
+    expect(grows).not_to_be_checked()
+    with page.expect_response("**/memory*"):
+        grows.check(force=True)
+    page.reload()
+    expect(grows).to_be_checked()
     button(page, "New conversation").click()
     send(page, "I like tea")
     card = page.locator(".tool-call")

@@ -33,7 +33,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model. Prices are exact decimals of the currency for a million tokens; null: it has no price yet."""
+    """A model. `context` (tokens), `sees_images` and `thinks` are its server's word, else the catalogue's; null
+    where neither knows. Prices are exact decimals of the currency for a million tokens; null: none yet."""
 
     id: str
     name: str
@@ -83,4 +84,15 @@ async def _card(platform: Any, name: str) -> ModelCard:
         price = found.shown()
     except OpenGLMError:
         pass
-    return ModelCard(name, known.title or name, platform.models.context_of(name), None, None, price)
+    return ModelCard(name, known.title or name, *_abilities(platform, name), price)
+
+
+def _abilities(platform: Any, name: str) -> tuple[int | None, bool | None, bool | None]:
+    """Its window, whether it sees images, whether it thinks."""
+    told = platform.servers.card_of(platform.models.root(name))
+    if told is not None:
+        return told.max_model_len, told.sees_images, told.thinks
+    entry = platform.models.entry_of(name)
+    if entry is not None:
+        return entry.context, False, entry.thinks  # all models of the catalogue read text alone
+    return None, None, None

@@ -8,11 +8,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter
 from pydantic import ConfigDict, Field
+from starlette.responses import Response
 
 from openglm.chat.assistants import check_listed, checked_picture, parted
+from openglm.chat.memory import Use
 from openglm.chat.owner import Asker, Asking, Room
 from openglm.chat.routes.bodies import Id, Name, Settings
 from openglm.maas.console import Body
+from openglm.maas.files import disposition
 
 router = APIRouter(tags=["shelf"])
 Item = dict[str, Any]
@@ -20,6 +23,7 @@ Visible = Literal["private", "organisation", "listed"]
 Title = Annotated[str, Field(min_length=1, max_length=200)]
 Ids = Annotated[list[Id], Field(max_length=50, default_factory=list)]
 FORMAT = "openglm-assistant/1"
+_FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}}}
 
 
 class Project(Body):
@@ -106,7 +110,10 @@ class Fact(Body):
 
 
 class Switch(Body):
+    """`on`: prompts read it. `grows`: models that call tools may add to it; left out, `on` is the answer."""
+
     on: bool
+    grows: bool | None = None
 
 
 # Projects
@@ -172,14 +179,16 @@ async def delete_assistant(item_id: str, chat: Room, asker: Asking) -> None:
     chat.feeds.tell(asker.owner, "assistant", {"id": item_id, "deleted": True})
 
 
-@router.get("/assistants/{item_id}/export")
-async def export_assistant(item_id: str, chat: Room, asker: Asking) -> Item:
+@router.get("/assistants/{item_id}/export", response_class=Response, responses=_FILE)
+async def export_assistant(item_id: str, chat: Room, asker: Asking) -> Response:
     """One file, without secrets and without what belongs to an organisation."""
     row = await chat.shelf.row(asker.owner, "assistant", item_id, shown=True)
     body = msgspec.json.decode(row["body"])
     servers = [{"label": one["label"], "url": one["url"]} for one in body["tools"]["mcp"]]
     kept = {**body, "knowledge": [], "tools": {**body["tools"], "mcp": servers}}
-    return {"format": FORMAT, "assistant": kept}
+    content = msgspec.json.encode({"format": FORMAT, "assistant": kept})
+    headers = {"content-disposition": disposition(f"{body['name']}.json")}
+    return Response(content, media_type="application/json", headers=headers)
 
 
 @router.post("/assistants/import", status_code=201)
@@ -218,14 +227,17 @@ async def delete_prompt(item_id: str, chat: Room, asker: Asking) -> None:
 
 @router.get("/memory")
 async def is_memory_on(chat: Room, asker: Asking) -> Switch:
-    return Switch(on=await chat.memory.is_on(asker.owner))
+    use = await chat.memory.use(asker.owner)
+    return Switch(on=use.on, grows=use.grows)
 
 
 @router.put("/memory")
 async def switch_memory(body: Switch, chat: Room, asker: Asking) -> Switch:
-    """Off: prompts read nothing of it. On, by hand: models that call tools may add to it."""
-    await chat.memory.switch(asker.owner, body.on)
-    return body
+    """Off: prompts read nothing of it. On, by hand: models that call tools may add to it, unless `grows` is
+    false."""
+    use = Use(body.on, body.on and body.grows is not False)
+    await chat.memory.switch(asker.owner, use)
+    return Switch(on=use.on, grows=use.grows)
 
 
 @router.get("/memories")

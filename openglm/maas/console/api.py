@@ -5,6 +5,7 @@ The console is one, the chat another; each is a FastAPI app that the gateway mou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,8 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 
 class _Guarded:
-    """A request id, a bound on the body, no U+0000 in an address, an error of ours for the unforeseen."""
+    """A request id, how long the answer took to begin, a bound on the body, no U+0000 in an address, an error
+    of ours for the unforeseen."""
 
     def __init__(self, app: ASGIApp, platform: Platform, bound: Bound):
         self._app = app
@@ -143,7 +145,7 @@ class _Guarded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = new_id("req", self._platform.clock())
+        request_id, came = new_id("req", self._platform.clock()), time.perf_counter()
         added = [
             *id_headers(scope, request_id),
             (b"cache-control", b"no-store"),
@@ -155,7 +157,9 @@ class _Guarded:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message = {**message, "headers": [*message["headers"], *added]}
+                took = b"app;dur=%.1f" % (1000 * (time.perf_counter() - came))  # ms
+                timing = (b"server-timing", took)
+                message = {**message, "headers": [*message["headers"], *added, timing]}
             await send(message)
 
         try:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _ERRORS: tuple[tuple[str, Surface], ...] = (  # of paths that nothing answers to
     ("/api/llm-application", ENVELOPE),
     ("/api/anthropic", ANTHROPIC),
+    ("/api/console", OPENAI),
+    ("/api/chat", OPENAI),
     ("/api/", ZHIPU),
 )
 

@@ -90,6 +90,12 @@ QUOTAS = {
     "document_characters": Quota(
         "characters in documents", 100_000_000, _stored("characters", "document"), _DOCUMENTS
     ),
+    "conversations": Quota(
+        "conversations",
+        100_000,
+        "SELECT count(*) FROM chat_conversation WHERE org_id = :holder",
+        "delete conversations that are no longer needed",
+    ),
     "projects": Quota(
         "projects",
         100,

@@ -27,7 +27,7 @@ from openglm.maas.ids import Clock, wall_clock
 from openglm.maas.models import Model, Models
 from openglm.maas.rounds import Rounds
 from openglm.maas.servers.server import Server, Status
-from openglm.maas.upstreams import Channel, Client, Router
+from openglm.maas.upstreams import Channel, Client, ModelCard, Router
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class _Served:
     failed: set[str] = field(default_factory=set)  # adapters that its child could not load
     fitting: asyncio.Lock = field(default_factory=asyncio.Lock)
     offered: tuple[str, ...] = ()  # names that the router was told
+    card: ModelCard | None = None  # what the model can do, once its server has said so
 
 
 class Servers:
@@ -110,6 +111,11 @@ class Servers:
 
     def status(self) -> list[Status]:
         return [served.server.status for _, served in sorted(self._servers.items())]
+
+    def card_of(self, name: str) -> ModelCard | None:
+        """What a model can do, as its server told when it was last loaded."""
+        served = self._servers.get(name)
+        return served.card if served else None
 
     async def ready(self, name: str, wanted: str | None = None) -> None:
         """Wait until the model is loaded, with its adapter `wanted`; load what is not."""
@@ -250,6 +256,8 @@ class Servers:
             model, server = served.model, served.server
             if server.state != "ready":
                 continue
+            if served.card is None:
+                served.card = await self._client.card(self._channel(served), name)
             use = uses.get(_channel_id(name))
             idle = use is not None and not use.in_flight and now - use.used_at_ms > model.idle_s * 1000
             if idle and model.load == "on_demand":

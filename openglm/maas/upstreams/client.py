@@ -38,6 +38,19 @@ MAX_ANSWER = 256 * 2**20  # bytes of an answer that comes whole, such as embeddi
 MAX_IMAGE = 32 * 2**20  # bytes of one
 
 
+class ModelCard(msgspec.Struct, frozen=True):
+    """What a model can do, as its server tells; None: it does not say."""
+
+    id: str
+    max_model_len: int | None = None
+    thinks: bool | None = None
+    sees_images: bool | None = None
+
+
+class _Cards(msgspec.Struct):
+    data: list[ModelCard] = []
+
+
 class Client:
     """Open it on the loop that uses it, and close it at the end."""
 
@@ -134,6 +147,17 @@ class Client:
     async def unload_adapter(self, channel: Channel, name: str) -> None:
         body = msgspec.json.encode({"lora_name": name})
         await self._whole(channel, "/v1/unload_lora_adapter", body, "adapter")
+
+    async def card(self, channel: Channel, model: str) -> ModelCard | None:
+        """What a server says of a model of its own; None where it says nothing that we read."""
+        session, limit = self._session(channel), aiohttp.ClientTimeout(total=CONNECT_S)
+        try:
+            async with session.get(channel.url("/v1/models"), timeout=limit) as response:
+                data = await response.read() if response.status == 200 else b"{}"
+            cards = msgspec.json.decode(data, type=_Cards).data
+        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError):
+            return None
+        return next((card for card in cards if card.id == channel.wire_name(model)), None)
 
     async def healthy(self, channel: Channel) -> bool:
         """Whether the server answers its health check; a service that has none lists its models."""

@@ -29,6 +29,7 @@ class ChatML:
     name: str
     tokenizer: Tokenizer
     default_system: str | None = None
+    thinks: bool = False
     reasoning_end_token: int | None = None
 
     @property

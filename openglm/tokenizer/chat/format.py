@@ -42,6 +42,10 @@ class ChatFormat(Protocol):
     def name(self) -> str: ...
 
     @property
+    def thinks(self) -> bool:
+        """Whether the model may reason before it answers."""
+
+    @property
     def stop_token_ids(self) -> tuple[int, ...]:
         """Tokens that end an assistant turn."""
 

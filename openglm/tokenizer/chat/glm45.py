@@ -51,6 +51,10 @@ class Glm45:
         return stop_ids(self.tokenizer, ("<|endoftext|>", "<|user|>", "<|observation|>"))
 
     @property
+    def thinks(self) -> bool:
+        return True
+
+    @property
     def reasoning_end_token(self) -> int | None:
         return self.tokenizer.control_tokens.get(END_THINK)
 

@@ -68,6 +68,10 @@ class JinjaFormat:
         return stop_ids(self.tokenizer, [end for end in _ENDS_OF_TURN if end in self._source])
 
     @property
+    def thinks(self) -> bool:
+        return THINK in self._source or END_THINK in self._source or THINK in self.tokenizer.control_tokens
+
+    @property
     def reasoning_end_token(self) -> int | None:
         return self.tokenizer.control_tokens.get(END_THINK)
 
@@ -154,7 +158,7 @@ class JinjaFormat:
     def parser(self, *, tools: Sequence[ToolSpec] = (), reasoning_open: bool = False) -> Parser:
         calls = self._calls if tools else None
         tags: tuple[str, ...] = ()
-        if THINK in self._source or END_THINK in self._source or THINK in self.tokenizer.control_tokens:
+        if self.thinks:
             tags = (THINK, END_THINK)
         gaps = Gaps(inside_think="\n", behind_think="\n\n", before_call="\n")
         if calls == "xml":

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from openglm.chat.conversations import Conversations as ChatConversations
+from openglm.chat.owner import Owner
 from openglm.errors import InvalidRequest, NotFound
 from openglm.maas.batches import Batches
 from openglm.maas.blobs import open_blobs
@@ -122,6 +124,11 @@ async def add_key(node: Node, caller: Caller, number: int) -> object:
     return await node.keys.create(caller.org_id, caller.project_id, f"k{number}")
 
 
+async def add_conversation(node: Node, caller: Caller, number: int) -> object:
+    owner = Owner(caller.org_id, f"user_{number}")
+    return await ChatConversations(node.database, node.clock).create(owner, {})
+
+
 async def add_project(node: Node, caller: Caller, number: int) -> object:
     return await node.projects.create(caller.org_id, f"p{number}")
 
@@ -157,6 +164,7 @@ PLACES = 7
         ("knowledge_bases", 1 + PLACES, add_base),
         ("keys", 7, add_key),
         ("project_keys", 7, add_key),
+        ("conversations", 7, add_conversation),
         ("projects", 1 + PLACES, add_project),
         ("organisations", 1 + PLACES, add_org),
         ("invitations", 7, invite),

@@ -160,7 +160,13 @@ export async function remove(row: Row): Promise<void> {
 export const titleOf = (row: { title: string }): string => row.title || t.value.untitled;
 
 /** A deed failed: say so in a notice. Anything but a server's refusal is a mistake of ours. */
+const NO_ROOM = "quota_reached"; // of conversations; uploads tell of theirs themselves
+
 export function tell(error: unknown): void {
   if (!(error instanceof ApiError)) throw error;
-  notify(error.status === null ? t.value.unreachable : [error.what, error.hint].filter(Boolean).join(" "));
+  notify(error.status === null ? t.value.unreachable : told(error));
 }
+
+/** A refusal in the server's words, or in ours where we know what it means. */
+export const told = ({ code, what, hint }: ApiError): string =>
+  code === NO_ROOM ? t.value.full : [what, hint].filter(Boolean).join(" ");

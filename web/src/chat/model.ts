@@ -139,8 +139,9 @@ export interface Model {
   licence?: string | null;
   source?: string | null;
   context?: number | null;
-  sees_images?: boolean;
-  thinks?: boolean;
+  /** null: nobody knows. */
+  sees_images?: boolean | null;
+  thinks?: boolean | null;
 }
 
 export type ChatEvent =

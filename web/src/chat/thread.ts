@@ -12,7 +12,7 @@ import { address, go, match } from "../app/router";
 import { notify } from "../ui/notice";
 import type { Answering, ChatBackend, Taken, Turn } from "./backend";
 import { draftOf, setDraft } from "./drafts";
-import { put, rowChanged, tell } from "./list";
+import { put, rowChanged, tell, told } from "./list";
 import { type AttachmentPart, type ChatEvent, type Conversation, type Message, newId, type Opened, type Settings } from "./model";
 import { atMostEvery } from "./pace";
 import { backend, model, openedWith, ready } from "./service";
@@ -307,7 +307,7 @@ export async function send(text: string, attachments: AttachmentPart[] = []): Pr
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.status !== null) unheard = null;
-    notify(error.status === null ? t.value.notSent : [error.what, error.hint].filter(Boolean).join(" "));
+    notify(error.status === null ? t.value.notSent : told(error));
     giveBack(text, attachments);
     return false;
   } finally {

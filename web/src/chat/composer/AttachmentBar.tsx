@@ -3,6 +3,7 @@ import { IconButton } from "../../ui/Button";
 import { Icon } from "../../ui/Icon";
 import { contentOf } from "../message/Attachments";
 import type { AttachmentPart } from "../model";
+import { model } from "../service";
 import { t } from "../words";
 import { detach, type Upload, uploads } from "./uploads";
 
@@ -21,7 +22,7 @@ export function AttachmentBar({ conversation, attachments }: BarProps) {
           {part.media_type.startsWith("image/") ? <img src={contentOf(part.file_id)} alt="" /> : <Icon name="file" />}
           <span>
             <strong>{part.name}</strong>
-            <small>{standing(part)}</small>
+            <small class={isUnseen(part) ? "warn" : undefined}>{isUnseen(part) ? t.value.attachUnseen(model.value?.name ?? "") : standing(part)}</small>
           </span>
           <IconButton icon="close" label={t.value.detach(part.name)} onClick={() => detach(conversation, part.file_id)} />
         </li>
@@ -32,6 +33,9 @@ export function AttachmentBar({ conversation, attachments }: BarProps) {
     </ul>
   );
 }
+
+/** Of an image, that the chosen model is known to read text alone. */
+const isUnseen = ({ media_type }: AttachmentPart) => media_type.startsWith("image/") && model.value?.sees_images === false;
 
 function standing({ state, bytes, error }: AttachmentPart): string {
   if (state === "reading") return t.value.attachReading;

@@ -4,15 +4,21 @@ import { type Message, tokensPerSecond } from "../model";
 import { modelName } from "../service";
 import { t } from "../words";
 
+interface FiguresProps {
+  message: Message;
+  /** In a column that is headed by the model: its name is there, and how the money came about is one press away. */
+  brief?: boolean;
+}
+
 /** What an answer took: tokens, times, money, and how the money came about. */
-export function Figures({ message }: { message: Message }) {
+export function Figures({ message, brief }: FiguresProps) {
   const strings = t.value;
   const { usage, cost, ttft_ms, duration_ms } = message;
   const rate = tokensPerSecond(message);
   const who = session.value;
   const currency = who.kind === "member" || who.kind === "household" ? who.state.currency : "USD";
   const lines = [
-    message.model && modelName(message.model),
+    !brief && message.model && modelName(message.model),
     usage && usage.input_uncached + usage.cache_read > 0 && strings.read(formatNumber(usage.input_uncached + usage.cache_read)),
     usage && usage.cache_read > 0 && strings.cached(formatNumber(usage.cache_read)),
     usage && strings.written(formatNumber(usage.output_text + usage.output_reasoning)),
@@ -22,15 +28,24 @@ export function Figures({ message }: { message: Message }) {
     duration_ms !== null && strings.took(formatSeconds(duration_ms)),
     cost && cost.nano !== null && formatNano(cost.nano, currency),
     cost && cost.credits !== null && strings.credits(formatNumber(cost.credits)),
-  ];
+  ].filter(Boolean);
+  if (lines.length === 0) return null;
+  const arithmetic = cost && cost.arithmetic.length > 0 && <pre tabIndex={0}>{cost.arithmetic.join("\n")}</pre>;
   return (
     <div class="figures">
       <ul>
-        {lines.filter(Boolean).map((line, index) => (
+        {lines.map((line, index) => (
           <li key={index}>{line}</li>
         ))}
       </ul>
-      {cost && cost.arithmetic.length > 0 && <pre tabIndex={0}>{cost.arithmetic.join("\n")}</pre>}
+      {arithmetic && brief ? (
+        <details>
+          <summary>{strings.arithmetic}</summary>
+          {arithmetic}
+        </details>
+      ) : (
+        arithmetic
+      )}
     </div>
   );
 }

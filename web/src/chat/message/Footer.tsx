@@ -41,12 +41,13 @@ export function Footer({ message, last }: { message: Message; last: boolean }) {
           <Icon name="more" />
         </Menu>
       )}
-      {line && (
+      {isBeside && <Figures message={message} brief />}
+      {line && !isBeside && (
         <button type="button" class="usage" aria-expanded={open} title={strings.figures} onClick={() => setOpen(!open)}>
           {line}
         </button>
       )}
-      {open && <Figures message={message} />}
+      {open && !isBeside && <Figures message={message} />}
     </footer>
   );
 }

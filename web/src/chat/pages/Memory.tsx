@@ -15,21 +15,27 @@ interface Fact {
   text: string;
 }
 
+/** Prompts read it; models add to it. */
+interface Use {
+  on: boolean;
+  grows: boolean;
+}
+
 const LONGEST = 500; // characters
 
 export function Memory() {
   const facts = useLoaded(() => api.get<Fact[]>(at("memories")));
-  const use = useLoaded(async () => (await api.get<{ on: boolean }>(at("memory"))).on);
+  const use = useLoaded(() => api.get<Use>(at("memory")));
   const [text, setText] = useState("");
   const add = useSend(async () => {
     await api.post(at("memories"), { text: text.trim() });
     setText("");
     await facts.load();
   });
-  const turn = (on: boolean) => void api.put(at("memory"), { on }).then(use.load, tell);
+  const turn = (wanted: Use) => void api.put(at("memory"), wanted).then(use.load, tell);
   return (
     <Page title={t.value.memory} hint={t.value.memoryHint} failure={facts.failure ?? use.failure}>
-      {use.value !== null && <Toggle label={t.value.memoryOn} hint={t.value.memoryOnHint} checked={use.value} onChange={turn} />}
+      {use.value && <Switches use={use.value} turn={turn} />}
       <form
         class="form"
         onSubmit={(event) => {
@@ -52,6 +58,21 @@ export function Memory() {
         ))}
       </ul>
     </Page>
+  );
+}
+
+function Switches({ use: { on, grows }, turn }: { use: Use; turn: (wanted: Use) => void }) {
+  return (
+    <>
+      <Toggle label={t.value.memoryOn} hint={t.value.memoryOnHint} checked={on} onChange={(wanted) => turn({ on: wanted, grows: false })} />
+      <Toggle
+        label={t.value.memoryGrows}
+        hint={t.value.memoryGrowsHint}
+        checked={grows}
+        disabled={!on}
+        onChange={(wanted) => turn({ on, grows: wanted })}
+      />
+    </>
   );
 }
 

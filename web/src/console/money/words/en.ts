@@ -198,6 +198,7 @@ export const words = {
     documents: "Documents",
     document_bytes: "Bytes in documents",
     document_characters: "Characters in documents",
+    conversations: "Conversations",
     projects: "Projects",
     keys: "API keys",
     project_keys: "API keys in one project",

@@ -190,6 +190,7 @@ export const words: Words = {
     documents: "文档数",
     document_bytes: "文档大小",
     document_characters: "文档字符数",
+    conversations: "对话",
     projects: "项目",
     keys: "API 密钥",
     project_keys: "单个项目的 API 密钥",

@@ -24,12 +24,12 @@ OPTIONS = {"resultTypes": ["violations"]}
 Say = Callable[[str], str]
 CHINESE = {
     "Choose a model": "选择模型",
-    "More for GLM-4.5-Air": "“GLM-4.5-Air”的更多操作",
+    "More for GLM-4.6": "GLM-4.6 的更多操作",
     "Thinking": "思考",
-    "Account": "账户",
+    "Account": "账号",
     "Settings": "设置",
     "Open the side bar": "打开侧边栏",
-    "This conversation": "这个对话",
+    "This conversation": "此对话",
     "Share": "分享",
     "Side by side": "并排显示",
 }
@@ -146,7 +146,7 @@ def model_menu(page: Page, say: Say) -> None:
 
 
 def message_menu(page: Page, say: Say) -> None:
-    page.locator(".answer-footer").last.get_by_role("button", name=say("More for GLM-4.5-Air")).click()
+    page.locator(".answer-footer").last.get_by_role("button", name=say("More for GLM-4.6")).click()
     expect(page.get_by_role("menu")).to_be_visible()
 
 

@@ -210,7 +210,9 @@ def test_what_opens_in_both_languages(looked: tuple[Page, str], gallery: Gallery
     page.goto(f"/chat/{gallery.talks[BESIDE.title]}")
     expect(page.locator(".answer .markdown").last).to_be_visible()
     opens(page, words_of(page))
-    assert wrong(page, theme) == []
+    found = wrong(page, theme)
+    page.locator("#message").fill("", force=True)  # no draft for the next
+    assert found == []
 
 
 @pytest.mark.parametrize("path", ["", "usage", "keys"])

@@ -46,16 +46,22 @@ export function Slash({ query, fill, close, keys }: SlashProps) {
   });
   if (found.length === 0) return null;
   return (
-    <ul class="slash" role="listbox" aria-label={t.value.slashHint}>
+    <div class="slash" role="listbox" aria-label={t.value.slashHint}>
       {found.map((prompt, index) => (
-        <li key={prompt.id} role="option" aria-selected={index === at}>
-          <button type="button" tabIndex={-1} onPointerEnter={() => setAt(index)} onClick={() => choose(prompt)}>
-            <code>/{prompt.command}</code>
-            <span>{prompt.title}</span>
-          </button>
-        </li>
+        <button
+          key={prompt.id}
+          type="button"
+          role="option"
+          aria-selected={index === at}
+          tabIndex={-1}
+          onPointerEnter={() => setAt(index)}
+          onClick={() => choose(prompt)}
+        >
+          <code>/{prompt.command}</code>
+          <span>{prompt.title}</span>
+        </button>
       ))}
-    </ul>
+    </div>
   );
 }
 

@@ -24,7 +24,7 @@ export function Footer({ message, last }: { message: Message; last: boolean }) {
   const line = usageLine(message);
   const isBeside = message.parent_id !== null && sideBySide.value.has(message.parent_id);
   return (
-    <footer class={last ? "answer-footer" : "answer-footer older"}>
+    <footer class={last || isBeside ? "answer-footer" : "answer-footer older"}>
       {!isBeside && <Siblings message={message} previous={strings.previousAnswer} next={strings.nextAnswer} />}
       {message.siblings.length > 1 && message.parent_id && (
         <IconButton

@@ -1,7 +1,7 @@
 """Markdown as somebody reads it: the words without the marks, a line for each line.
 
-It is for snippets, so it reads a line at a time and no further than it is asked for; what only looks like a mark
-(a lone star, an underscore inside a name) stays. Every pattern takes time in proportion to its line.
+It is for snippets: what only looks like a mark (a lone star, an underscore inside a name) stays. Every pattern
+takes time in proportion to its line.
 """
 
 from __future__ import annotations

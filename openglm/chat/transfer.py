@@ -87,8 +87,8 @@ def read(content: bytes) -> list[_Talk]:
 
 
 async def bring_in(database: Database, owner: Owner, talks: Sequence[_Talk], clock: Clock) -> list[str]:
-    """New conversations. Each is written some messages at a time, so that nobody else waits for a large file;
-    until it is whole it is a temporary one, which is swept if we die. All of them find room, or none begins."""
+    """New conversations: all of them find room, or none begins. Each is written some messages at a time, so
+    that nobody else waits for a large file; until it is whole it is a temporary one, swept if we die."""
     await look(database, owner.org_id, clock(), conversations=len(talks))
     return [await _written(database, owner, talk, clock()) for talk in talks]
 

@@ -237,7 +237,7 @@ def test_mcp_servers_of_an_assistant_are_called_and_their_headers_never_shown(ha
         assert changed["tools"]["mcp"][0]["has_headers"]
         exported = home.get(f"assistants/{made['id']}/export")
         assert "hush" not in exported.text
-        assert exported.headers["content-disposition"] .endswith("; filename*=UTF-8''Cats.json")
+        assert exported.headers["content-disposition"].endswith("; filename*=UTF-8''Cats.json")
         assert "hush" not in json.dumps(hall.rows("SELECT body FROM chat_item"))
         again = home.post("assistants/import", json=exported.json()).json()
         assert not again["tools"]["mcp"][0]["has_headers"]

@@ -45,7 +45,8 @@ def test_what_is_found_of_an_answer_is_shown_without_its_marks(home, wait_until)
 
     shown, marked = found("otter crab")
     assert shown == (
-        "😀 Where they live Otters live in a*b*c rivers, 注意：水獭 food · kind crabs · snake_case x = a**b**c"
+        "😀 Where they live Otters live in a*b*c rivers, 注意：水獭"
+        " food · kind crabs · snake_case x = a**b**c"
     )
     assert marked == ["Otter", "crab"]
     assert found("水獭")[1] == ["水獭"]

@@ -45,7 +45,7 @@ def test_models_say_what_is_served_and_under_which_licence(client):
         "Apache-2.0",
         "test",
     )
-    assert card["max_model_len"] == 2048
+    assert (card["max_model_len"], card["thinks"], card["sees_images"]) == (2048, False, False)
     assert card["owned_by"]
     assert client.get("/v1/models/tiny").json() == card
     missing = client.get("/v1/models/owner/other")

@@ -26,6 +26,7 @@ CHINESE = {
     "Choose a model": "选择模型",
     "More for GLM-4.6": "GLM-4.6 的更多操作",
     "Thinking": "思考",
+    "Knowledge": "知识库",
     "Account": "账号",
     "Settings": "设置",
     "Open the side bar": "打开侧边栏",
@@ -169,6 +170,11 @@ def share_dialog(page: Page, say: Say) -> None:
     expect(page.get_by_role("dialog")).to_be_visible()
 
 
+def knowledge_dialog(page: Page, say: Say) -> None:
+    button(page, say("Knowledge")).click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
 def slash_list(page: Page, say: Say) -> None:
     page.locator("#message").press_sequentially("/")
     expect(page.get_by_role("option").first).to_be_visible()
@@ -183,7 +189,17 @@ def nothing(page: Page, say: Say) -> None:
     expect(page.locator(".answer .usage")).to_be_visible()
 
 
-OPENS = (model_menu, message_menu, thinking_menu, settings_dialog, share_dialog, slash_list, side_by_side, nothing)
+OPENS = (
+    model_menu,
+    message_menu,
+    thinking_menu,
+    knowledge_dialog,
+    settings_dialog,
+    share_dialog,
+    slash_list,
+    side_by_side,
+    nothing,
+)
 LOOKS = {"zh, light, phone": ("zh-CN", "light", "phone"), "en, dark, wide": ("en-US", "dark", "wide")}
 
 

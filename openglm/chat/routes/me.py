@@ -33,8 +33,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model. `context` (tokens), `sees_images` and `thinks` are its server's word, else the catalogue's; null
-    where neither knows. Prices are exact decimals of the currency for a million tokens; null: none yet."""
+    """A model. `context` (tokens), `sees_images` and `thinks` are its server's word, else the catalogue's;
+    null where neither knows. Prices are exact decimals of the currency for a million tokens; null: none."""
 
     id: str
     name: str

@@ -15,7 +15,7 @@ import pytest
 from openglm.errors import Overloaded, UpstreamFailure
 from openglm.maas.models import Model, Models
 from openglm.maas.servers import Server, Servers
-from openglm.maas.upstreams import Client, Router
+from openglm.maas.upstreams import Client, ModelCard, Router
 
 # Listens as `glm serve` does, and ends with its standard input.
 CHILD = """
@@ -44,7 +44,7 @@ while True:
     connection, _ = listener.accept()
     connection.recv(65536)
     if how == "mute": continue
-    body = b'{"status":"ok"}'
+    body = b'{"status":"ok","data":[{"id":"tiny","max_model_len":2048,"thinks":true,"sees_images":false}]}'
     head = b"HTTP/1.1 200 OK\\r\\nconnection: close\\r\\ncontent-length: %d\\r\\n\\r\\n"
     connection.sendall(head % len(body) + body)
     connection.close()
@@ -111,6 +111,20 @@ def test_a_model_that_is_always_loaded_starts_with_the_platform_and_ends_with_it
             pid = house.pid("tiny")
         await until(lambda: gone(pid))
         assert "loading good" in (tmp_path / "logs" / "local-tiny.log").read_text()
+
+    asyncio.run(go())
+
+
+def test_what_a_model_can_do_is_known_once_its_server_has_told(database, tmp_path):
+    async def go():
+        house = House(database, tmp_path)
+        await house.models.put(Model("tiny", source="good"))
+        async with house:
+            assert house.servers.card_of("tiny") is None
+            await house.servers.loaded()
+            await house.servers.look()
+            assert house.servers.card_of("tiny") == ModelCard("tiny", 2048, True, False)
+            assert house.servers.card_of("other") is None
 
     asyncio.run(go())
 

@@ -1,6 +1,6 @@
 """Markdown as somebody reads it: the words without the marks, a line for each line.
 
-It is for snippets: what only looks like a mark (a lone star, an underscore inside a name) stays. Every pattern
+It is for snippets: what only looks like a mark (a lone star, an underscore inside a name) stays. Each pattern
 takes time in proportion to its line.
 """
 

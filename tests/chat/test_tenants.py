@@ -147,7 +147,7 @@ def test_the_first_account_takes_over_what_the_household_wrote(hall, home, wait_
     assert again["text"] == "more"
     assert ann.get(f"attachments/{file}/content").content == b"of the household"
     assert [one["text"] for one in ann.get("memories").json()] == ["Lives here."]
-    assert ann.get("memory").json() == {"on": False}
+    assert ann.get("memory").json() == {"on": False, "grows": False}
     assert len(ann.get("search", params={"q": "kept"}).json()["items"]) == 2
     wait_until(lambda: home.get("conversations").status_code == 401)
     bob = hall.page().sign_up("bob@example.com")

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 ARGS ?=
 JOBS ?= 2
-BENCH ?= engine quality gateway retention
+BENCH ?= engine quality gateway retention web
 BIN := .venv/bin
 
 .PHONY: help run test slow packages setup lint fix soak clis docs bench web

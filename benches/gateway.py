@@ -75,6 +75,8 @@ def upstream() -> None:
         | {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     ).encode()
 
+    models = json.dumps({"object": "list", "data": [{"id": "glm", "object": "model"}]}).encode()
+
     async def app(scope, receive, send) -> None:
         if scope["type"] != "http":
             return
@@ -84,6 +86,16 @@ def upstream() -> None:
             body += part.get("body", b"")
             if not part.get("more_body"):
                 break
+        if scope["path"].endswith("/models"):
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [(b"content-type", b"application/json")],
+                }
+            )
+            await send({"type": "http.response.body", "body": models})
+            return
         asked = json.loads(body or b"{}")
         paced = "paced" in json.dumps(asked.get("messages", ""))
         kind = b"text/event-stream" if asked.get("stream") else b"application/json"

@@ -13,13 +13,16 @@ from starlette.routing import Mount
 from openglm.asgi import Running
 from openglm.asgi.page import PLACES, create_page
 
+SCRIPT = "export const one = 1;\n" * 100
+
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[httpx.Client]:
     (tmp_path / "assets").mkdir()
     (tmp_path / "index.html").write_text("<!doctype html><head><title>x</title></head>")
     (tmp_path / "frame.html").write_text("<!doctype html><title>frame</title>")
-    (tmp_path / "assets" / "a-1234.js").write_text("1")
+    (tmp_path / "assets" / "a-1234.js").write_text(SCRIPT)
+    (tmp_path / "assets" / "a-1234.woff2").write_bytes(b"font")
     app = Starlette(routes=[Mount("/", create_page(tmp_path))])
     app.state.stop = lambda: None
     with Running(app) as url, httpx.Client(base_url=url) as client:
@@ -72,3 +75,26 @@ def test_what_a_model_wrote_runs_without_an_origin_and_a_network(client: httpx.C
     assert script.headers["access-control-allow-origin"] == "*"  # a frame without an origin may load it
     assert "immutable" in script.headers["cache-control"]
     assert "access-control-allow-origin" not in frame.headers
+
+
+def test_scripts_go_out_gzipped_to_whoever_takes_that(client: httpx.Client) -> None:
+    plain = client.get("/assets/a-1234.js", headers={"accept-encoding": "identity"})
+    first, again = (
+        client.get("/assets/a-1234.js", headers={"accept-encoding": "gzip, br"}) for _ in range(2)
+    )
+    assert "content-encoding" not in plain.headers
+    assert first.headers["content-encoding"] == again.headers["content-encoding"] == "gzip"
+    assert int(first.headers["content-length"]) < len(SCRIPT) / 10
+    assert plain.text == first.text == again.text == SCRIPT
+    for answer in (plain, first):
+        assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.headers["vary"] == "accept-encoding"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_fonts_and_parts_of_files_come_as_they_are(client: httpx.Client) -> None:
+    assert "content-encoding" not in client.get("/assets/a-1234.woff2").headers
+    part = client.get("/assets/a-1234.js", headers={"range": "bytes=0-5"})
+    assert (part.status_code, part.text) == (206, SCRIPT[:6])
+    assert "content-encoding" not in part.headers

@@ -2,8 +2,9 @@
 
 Both are signed in to, with one model behind one fake model server, and hold the same conversation, taken in
 by their own imports. A fresh Chromium for each turn, its CPU slowed four times; contestants take turns;
-figures are medians. "Interactive" is when a letter that was typed into the composer stands there in the next
-frame, and stays: one that the page loses again does not count.
+figures are medians; the way up to the conversation's beginning is gone once. "Interactive" is when a letter
+that was typed into the composer stands there in the next frame, and stays: one that the page loses again does
+not count. Kilobytes are those on the wire, as each server packs them.
 
     .venv/bin/python benches/web.py [--rounds 5] [--messages 500] [--json] [--openwebui FOLDER]
 """
@@ -38,7 +39,7 @@ CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 THROTTLE = 4
 QUIET_S = 2.0  # without a request: the page has all it wants
-LIMIT_S = 120.0  # of one load, or of scrolling to the beginning
+LIMIT_S = 240.0  # of one load, or of scrolling to the beginning
 STEP = 400  # pixels a frame
 KINDS = {"Document": "document", "Script": "script", "Stylesheet": "style", "Font": "font"}
 ANN = {"email": "ann@example.com", "password": "a long and odd passphrase", "name": "Ann"}
@@ -279,8 +280,8 @@ def _told(answer: Any) -> Any:
     return json.loads(text) if text else None
 
 
-def measure(playwright: Playwright, one: Contestant) -> dict[str, float]:
-    """One turn: a cold load, a warm one, the conversation, and the way up to its beginning."""
+def measure(playwright: Playwright, one: Contestant, *, reads: bool) -> dict[str, float]:
+    """One turn: a cold load, a warm one, the conversation, and perhaps the way up to its beginning."""
     browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
     try:
         context = browser.new_context(
@@ -288,26 +289,34 @@ def measure(playwright: Playwright, one: Contestant) -> dict[str, float]:
         )
         figures: dict[str, float] = {}
         for name, letter in (("cold", "q"), ("warm", "w")):
-            page, session = context.new_page(), None
+            page = context.new_page()
             figures |= {f"{name} {key}": value for key, value in _load(page, one, "/", letter).items()}
             page.close()
         page = context.new_page()
         opened = _load(page, one, one.talk, "x", LAST)
-        figures |= {f"talk {key}": opened[key] for key in ("open ms", "transfer kB")}
+        figures |= {f"talk {key}": opened[key] for key in ("open ms", "rest kB")}
         session = context.new_cdp_session(page)
         figures |= {f"talk {key}": value for key, value in _memory(browser, session).items()}
-        session.send("Emulation.setCPUThrottlingRate", {"rate": THROTTLE})
-        given = {"scroller": one.scroller, "first": FIRST, "step": STEP, "limit": LIMIT_S * 1000}
-        went = page.evaluate(SCROLL, given)
-        slow = [gap for gap in went["gaps"] if gap > 50]
-        figures |= {"scroll s": went["took"] / 1000, "scroll slow frames": len(slow)}
-        figures["scroll worst ms"] = max(went["gaps"])
-        page.wait_for_timeout(QUIET_S * 1000)
-        figures |= {f"read {key}": value for key, value in _memory(browser, session).items()}
-        figures["server MB"] = one.memory_mb()
-        return figures
+        if reads:
+            figures |= _scroll(page, session, one.scroller)
+            figures |= {f"read {key}": value for key, value in _memory(browser, session).items()}
+        return figures | {"server MB": one.memory_mb()}
     finally:
         browser.close()
+
+
+def _scroll(page: Page, session: CDPSession, scroller: str) -> dict[str, float]:
+    session.send("Emulation.setCPUThrottlingRate", {"rate": THROTTLE})
+    went = page.evaluate(
+        SCROLL, {"scroller": scroller, "first": FIRST, "step": STEP, "limit": LIMIT_S * 1000}
+    )
+    page.wait_for_timeout(QUIET_S * 1000)
+    slow = [gap for gap in went["gaps"] if gap > 50]
+    return {
+        "scroll s": went["took"] / 1000,
+        "scroll slow frames": len(slow),
+        "scroll worst ms": max(went["gaps"]),
+    }
 
 
 def _load(page: Page, one: Contestant, path: str, letter: str, last: str = "") -> dict[str, float]:
@@ -343,7 +352,6 @@ def _load(page: Page, one: Contestant, path: str, letter: str, last: str = "") -
     figures |= {"rest kB": at_rest["transfer kB"], "rest requests": at_rest["requests"]}
     if last:
         figures["open ms"] = found["opened"]
-        figures["transfer kB"] = at_rest["transfer kB"]
     return figures
 
 
@@ -370,10 +378,12 @@ def compare(rounds: int, messages: int, folder: Path) -> dict[str, Any]:
         for turn in range(rounds):
             for one in (mine, theirs):
                 loads.append(os.getloadavg()[0])
-                found[one.name].append(measure(playwright, one))
+                found[one.name].append(measure(playwright, one, reads=turn == 0))
                 print(f"round {turn + 1} {one.name}: {found[one.name][-1]}", file=sys.stderr)
         table: dict[str, Any] = {
-            name: {figure: statistics.median(row[figure] for row in rows) for figure in rows[0]}
+            name: {
+                figure: statistics.median(row[figure] for row in rows if figure in row) for figure in rows[0]
+            }
             for name, rows in found.items()
         }
         for one in (mine, theirs):

@@ -1,6 +1,7 @@
 """Beside the chat: search, projects, assistants, prompts, memory, files, tools, links and exports."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from openglm.maas.models import Model
 from openglm.maas.quotas.quotas import Limit
 from openglm.maas.search import Document
+from openglm.maas.upstreams import Channel
+from tests.maas.fake_upstream import picture
 from tests.web.deeds import answer, box, button, fits, from_menu, of_row, rested, rows, send
 from tests.web.house import PHONE, WIDE, House, aside, housed
 
@@ -176,6 +180,24 @@ def test_a_file_goes_with_a_question_and_is_read(enter: Enter, house: House) -> 
     assert "heliotrope" in read
     page.reload()
     expect(page.locator(".question")).to_contain_text("note.txt")
+
+
+def test_of_an_image_it_is_said_that_the_model_reads_text_alone(
+    visit: Callable[..., Page], tmp_path: Path
+) -> None:
+    with housed(tmp_path) as house:
+        aside(house.platform.models.put(Model("glm-4.6", title="GLM 4.6")))  # the catalogue knows it
+        house.platform.router.add(Channel("text", house.upstream.url, {"glm-4.6": "wire"}))
+        page = visit(house.url, **WIDE, **house.member()[1])
+        with page.expect_file_chooser() as chooser:
+            button(page, "Attach files").click()
+        chooser.value.set_files({"name": "dot.png", "mimeType": "image/png", "buffer": picture(7)})
+        bar = page.locator(".attachment-bar")
+        for name, told in (("GLM 4.6", "GLM 4.6 does not see images"), ("GLM Test", "B")):
+            button(page, "Choose a model").click()
+            page.get_by_role("menuitemradio", name=re.compile(f"^{name}")).first.click()
+            expect(bar.locator("small")).to_contain_text(told)
+        expect(bar).not_to_contain_text("does not see images")
 
 
 HEARS = """window.SpeechRecognition = window.webkitSpeechRecognition = class {

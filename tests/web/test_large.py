@@ -12,7 +12,7 @@ from tests.web.deeds import answer, box, button, fits, rested, send
 from tests.web.house import WIDE, House, aside, housed
 
 MESSAGES = 10_000
-OPENS_IN_MS, TRIES = 200, 8  # of the server; about 13 on two cores, the best where the machine is busy
+OPENS_IN_MS, TRIES = 200, 8  # of the server, which takes about 2 on two cores; the best, for busy machines
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ export async function listModels(signal?: AbortSignal): Promise<Model[]> {
     licence: text(entry["licence"]),
     source: text(entry["source"]),
     context: typeof entry["max_model_len"] === "number" ? entry["max_model_len"] : null,
-    thinks: true, // this wire does not say; a model that does not think ignores the switch
+    thinks: entry["thinks"] !== false, // other servers do not say; a model that does not think ignores the switch
   }));
 }
 

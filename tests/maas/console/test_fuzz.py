@@ -129,12 +129,14 @@ def rows_of(town: Town, org_id: str) -> dict[str, list[dict[str, Any]]]:
             " WHERE table_schema = 'public' AND column_name = 'org_id'"
         )
     found = {
-        row["name"]: town.rows(f"SELECT * FROM {row['name']} WHERE org_id = :org", org=org_id)
+        row["name"]: sorted(
+            town.rows(f"SELECT * FROM {row['name']} WHERE org_id = :org", org=org_id), key=str
+        )
         for row in tables
     }
     assert len(found) > 15
     for table in ("model", "channel", "limit_rule", "quota", "price_version", "redeem_code"):
-        found[table] = town.rows(f"SELECT * FROM {table}")
+        found[table] = sorted(town.rows(f"SELECT * FROM {table}"), key=str)
     return found
 
 

@@ -18,10 +18,13 @@ from openglm.chat.draft import kept
 from openglm.chat.owner import OWN, Owner
 from openglm.errors import InvalidRequest, NotFound, OpenGLMError
 from openglm.maas.files import is_id
+from openglm.maas.ids import new_id
+from openglm.maas.images import PURPOSE
 from openglm.messages import ImagePart, Message, Part, TextPart
 
 if TYPE_CHECKING:
     from openglm.chat.shapes import Row
+    from openglm.maas.database import Transaction
     from openglm.maas.files import File
     from openglm.maas.identity import Caller
     from openglm.maas.platform import Platform
@@ -90,6 +93,37 @@ class Attachments:
         if state == "reading":
             self._read(row)
         return seen(row)
+
+    async def keep_picture(
+        self, caller: Caller, owner: Owner, conversation_id: str, data: bytes, kind: str
+    ) -> str:
+        """Keep what a model drew for a conversation, as long as that lives; its id."""
+        now = self._platform.clock()
+        file_id = new_id("file", now)
+        name = f"picture-{file_id[-8:]}.{kind}"
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield data
+
+        def insert(tx: Transaction) -> None:
+            tx.run(
+                "INSERT INTO chat_attachment (id, org_id, user_id, file_org_id, file_project_id, name, bytes,"
+                " media_type, state, created_at, conversation_id)"
+                " VALUES (:id, :org, :user, :file_org, :project, :name, :bytes, :media, 'ready', :now,"
+                " :conversation)",
+                id=file_id,
+                file_org=caller.org_id,
+                project=caller.project_id,
+                name=name,
+                bytes=len(data),
+                media=f"image/{kind}",
+                now=now,
+                conversation=conversation_id,
+                **owner.ids,
+            )
+
+        await self._platform.files.write(caller, file_id, name, PURPOSE, chunks(), also=insert)
+        return file_id
 
     async def row(self, owner: Owner, attachment_id: str) -> Row:
         row = None

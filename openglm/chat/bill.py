@@ -31,6 +31,7 @@ def bill_of(tx: Transaction, request_id: str | None) -> dict[str, Any] | None:
             "cache_read": sum(one.usage.cache_read for one in found),
             "output_text": sum(one.usage.output_text for one in found),
             "output_reasoning": sum(one.usage.output_reasoning for one in found),
+            "images": sum(one.usage.images for one in found),
         },
         "cost": {
             "nano": None if by_plan else sum(one.cost_nano for one in found),

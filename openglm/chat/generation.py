@@ -14,13 +14,14 @@ import msgspec
 
 from openglm.chat.bill import bill_of
 from openglm.chat.draft import Draft, kept
+from openglm.chat.pictures import Drawing, draws
 from openglm.chat.prompt import attached, history, request_of, shorter, turn_of
 from openglm.chat.search import index, words_apart
 from openglm.chat.setting import Setting, setting_of
 from openglm.chat.shapes import Failure, Message, Row, State
 from openglm.chat.tools import RoomTools
 from openglm.dialects import openai
-from openglm.errors import OpenGLMError, PromptTooLong
+from openglm.errors import InvalidRequest, OpenGLMError, PromptTooLong
 from openglm.maas.database import DatabaseDown
 from openglm.maas.gateway import Call, Surface, open_answer
 from openglm.maas.ids import new_id
@@ -68,6 +69,7 @@ class Generation:
         self._answering: asyncio.Task[None] | None = None
         self._stopped: Literal["stopped", "interrupted"] | None = None
         self._exchange: Exchange | Loop | None = None
+        self._drawing: Drawing | None = None
         self._request_id: str | None = None
         self._begun_ms = chat.clock()
         self._first_ms: int | None = None
@@ -95,6 +97,8 @@ class Generation:
         if self._exchange is not None and (settling := self._exchange.close()):
             await asyncio.wait({settling})
         await self._end(*self._outcome(error))
+        if self._stopped is not None and self._drawing and self._drawing.work:
+            self._chat.platform.go_on(self._late(self._drawing.work))
 
     def stop(self, state: Literal["stopped", "interrupted"]) -> None:
         """Let go of the upstream; `over` is set once the bill and the row are written."""
@@ -114,10 +118,28 @@ class Generation:
 
     async def _answer(self) -> None:
         setting = await self._setting()
+        if await draws(self._chat.platform, self._message.model or ""):
+            await self._draw(setting)
+            return
         request = await self._prompt(setting)
         self._exchange = await self._open(request, setting)
         async for _, events in self._exchange:
             self._read(events)
+
+    async def _draw(self, setting: Setting) -> None:
+        """Pictures of what was said last; what was said before is not told to models that draw."""
+        assert self._message.parent_id is not None, "an answer follows a message"
+        asked = await self._chat.tree.message(self.conversation_id, self._message.parent_id)
+        if attached(asked):
+            raise InvalidRequest(
+                "this model draws from words alone, and files came with them",
+                hint="send the words without files, or ask another model",
+            )
+        self._drawing = Drawing(self._chat, await self._call(), self.owner, asked)
+        number = setting.settings.get("pictures") or 1
+        for part in await self._drawing.parts(self._message.model or "", number):
+            self.draft.add_part(part)
+        self.draft.finish = "stop"
 
     async def _setting(self) -> Setting:
         conversation = await self._chat.conversations.row(self.owner, self.conversation_id)
@@ -270,6 +292,29 @@ class Generation:
             except DatabaseDown:
                 await asyncio.sleep(AGAIN_S)
         await self._chat.ended(self)
+
+    async def _late(self, work: asyncio.Task[list[dict[str, Any]]]) -> None:
+        """Pictures that were being drawn when the answer was stopped are paid for, so they are shown."""
+        try:
+            parts = await work
+        except OpenGLMError:
+            return
+        chat = self._chat
+        parts = [{**part, "at": 0} for part in parts]
+
+        def write(tx: Transaction) -> int:
+            bill = bill_of(tx, self._request_id)
+            return tx.run(
+                "UPDATE chat_message SET parts = :parts, bill = :bill, version = version + 1 WHERE id = :id",
+                parts=msgspec.json.encode(parts).decode(),
+                bill=None if bill is None else msgspec.json.encode(bill).decode(),
+                id=self.draft.id,
+            )
+
+        if await chat.database.write(write, durable=True):
+            await chat.changed(self.conversation_id, self.draft.id)
+        else:  # the conversation was deleted meanwhile
+            await chat.attachments.drop("conversation_id = :id", id=self.conversation_id)
 
     def _write(self, tx: Transaction, state: State, failure: Failure | None, words: Sequence[str]) -> None:
         draft, now = self.draft, self._chat.clock()

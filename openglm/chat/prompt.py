@@ -70,7 +70,15 @@ def turn_of(row: Row) -> Message | None:
     """A message as the model reads it; an answer that never came is none."""
     if row["role"] == "user":
         return Message.of("user", row["text"])
-    return Message.of("assistant", row["text"]) if row["text"] else None
+    told = row["text"] or "\n".join(f"[A picture: {alt}]" for alt in _drawn(row))
+    return Message.of("assistant", told) if told else None
+
+
+def _drawn(row: Row) -> list[str]:
+    """What the pictures of an answer show."""
+    if row["parts"] == "[]":
+        return []
+    return [part.get("alt") or "" for part in msgspec.json.decode(row["parts"]) if part["type"] == "image"]
 
 
 def shorter(request: ChatRequest, refusal: PromptTooLong) -> ChatRequest | None:

@@ -20,6 +20,7 @@ from openglm.chat.generation import SURFACE, Generation
 from openglm.chat.keeper import Keeper
 from openglm.chat.memory import Memory
 from openglm.chat.owner import Owner
+from openglm.chat.pictures import talkers
 from openglm.chat.pieces import PIECES, pieces_of
 from openglm.chat.shapes import Conversation, Message, Row, conversation_of, message_of
 from openglm.chat.shares import Shares
@@ -97,9 +98,10 @@ class Chat:
         for one in list(self.generations.values()):
             await one.over.wait()
 
-    def default_model(self, caller: Caller) -> str:
-        """What answers where nobody chose; empty where there is nothing to choose from."""
-        return self.platform.models.preferred(self.platform.models_of(caller)) or ""
+    async def default_model(self, caller: Caller) -> str:
+        """What answers where nobody chose, in words if it can; empty where nothing is there."""
+        names = await talkers(self.platform, caller) or self.platform.models_of(caller)
+        return self.platform.models.preferred(names) or ""
 
     # Answers
 

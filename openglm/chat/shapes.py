@@ -46,6 +46,7 @@ class Tokens:
     cache_read: int
     output_text: int
     output_reasoning: int
+    images: int = 0  # that were drawn
 
 
 @dataclass(frozen=True, slots=True)

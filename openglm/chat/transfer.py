@@ -58,8 +58,15 @@ def as_markdown(title: str, path: Sequence[Message]) -> str:
     for message in path:
         name = "You" if message.role == "user" else message.model or "Assistant"
         files = [f"*{part['name']}*" for part in message.parts if part.get("type") == "attachment"]
-        told += [f"## {name}", *files, message.text]
+        files += [_picture(part) for part in message.parts if part.get("type") == "image"]
+        told += [f"## {name}", *files, *([message.text] if message.text else [])]
     return "\n\n".join(told) + "\n"
+
+
+def _picture(part: Mapping[str, Any]) -> str:
+    """A link to where the reader, signed in, finds it."""
+    alt = " ".join(part.get("alt", "").translate({ord("["): "(", ord("]"): ")"}).split())
+    return f"![{alt}](/api/chat/attachments/{part['file_id']}/content)"
 
 
 def as_json(row: Row, messages: Sequence[Message]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Settings(Body):
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(gt=0, le=1)] = None
     max_tokens: Annotated[int | None, Field(ge=1, le=1 << 20)] = None
+    pictures: Annotated[int | None, Field(ge=1, le=4, description="of models that draw")] = None
     tools: Tools | None = None
     system: Annotated[str | None, Field(max_length=20_000)] = None
 

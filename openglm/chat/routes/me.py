@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from openglm.chat.attachments import BYTES
 from openglm.chat.owner import Asking, Room
+from openglm.chat.pictures import draws
 from openglm.chat.routes.bodies import ATTACHMENTS, MESSAGE_BYTES
 from openglm.errors import OpenGLMError
 
@@ -41,6 +42,7 @@ class ModelCard:
     context: int | None
     sees_images: bool | None
     thinks: bool | None
+    draws: bool  # it answers with pictures
     price: dict[str, str] | None
 
 
@@ -70,8 +72,13 @@ async def who_am_i(chat: Room, asker: Asking) -> Me:
         orgs=[Place(org.id, org.name, role) for org, role in orgs],
         currency=platform.settings.currency,
         models=cards,
-        default_model=chat.default_model(asker.caller) or None,
-        features={"web_search": True, "reader": True, "images": False, "voice": False},
+        default_model=await chat.default_model(asker.caller) or None,
+        features={
+            "web_search": True,
+            "reader": True,
+            "images": any(one.draws for one in cards),
+            "voice": False,
+        },
         limits={"message_bytes": MESSAGE_BYTES, "attachments": ATTACHMENTS, "attachment_bytes": BYTES},
     )
 
@@ -84,7 +91,9 @@ async def _card(platform: Any, name: str) -> ModelCard:
         price = found.shown()
     except OpenGLMError:
         pass
-    return ModelCard(name, known.title or name, *_abilities(platform, name), price)
+    drawing = await draws(platform, name)
+    context, sees, thinks = (None, False, False) if drawing else _abilities(platform, name)
+    return ModelCard(name, known.title or name, context, sees, thinks, drawing, price)
 
 
 def _abilities(platform: Any, name: str) -> tuple[int | None, bool | None, bool | None]:

@@ -128,4 +128,4 @@ async def _default(chat: Any, asker: Asker, row: Row) -> str:
         for one in await chat.shelf.list(asker.owner, "assistant", shown=True):
             if one["id"] == row["assistant_id"] and one["model"]:
                 return str(one["model"])
-    return str(chat.default_model(asker.caller))
+    return str(await chat.default_model(asker.caller))

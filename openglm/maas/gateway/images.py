@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.routing import BaseRoute, Route
@@ -38,19 +39,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FETCH_S = 60.0  # for one image that a model's server keeps elsewhere
+Keep = Callable[[bytes, str], Awaitable[str]]  # an image and its kind; where it is
 OUTPUT_TOKENS = 8_192  # of one image, at most, at models that count them
 
 
 def routes(platform: Platform) -> list[BaseRoute]:
     async def for_openai(call: Call) -> ASGIApp:
         wanted = await call.read(openai.decode_image)
-        drawn = await draw(platform, call, wanted.image, links=wanted.wanted == "url")
+        drawn = await draw(platform, call, wanted.image, keep=kept_by(platform, call, wanted.wanted))
         return json_response(openai.encode_images(addressed(platform, call, drawn), drawn.usage))
 
     async def for_zhipu(call: Call) -> ASGIApp:
         wanted = await call.read(zhipu.decode_image)
         drawn = await draw(
-            platform, call, wanted.image, links=wanted.wanted == "url", client_request_id=wanted.request_id
+            platform,
+            call,
+            wanted.image,
+            keep=kept_by(platform, call, wanted.wanted),
+            client_request_id=wanted.request_id,
         )
         return json_response(
             zhipu.encode_images(
@@ -79,6 +85,11 @@ class Drawn:
     content_filter: tuple[dict[str, Any], ...]
 
 
+def kept_by(platform: Platform, call: Call, wanted: str) -> Keep | None:
+    """Where links were asked for, images become files that end with them."""
+    return partial(platform.images.keep, call.caller) if wanted == "url" else None
+
+
 def addressed(platform: Platform, call: Call, drawn: Drawn) -> list[Shown]:
     address = door.our_address(platform, call.scope)
     return [replace(one, link=address + one.link) if one.link else one for one in drawn.shown]
@@ -89,15 +100,16 @@ async def draw(
     call: Call,
     request: ImageRequest,
     *,
-    links: bool,
+    keep: Keep | None = None,
     client_request_id: str | None = None,
     also: Callable[[Drawn], Callable[[Transaction], None]] | None = None,
 ) -> Drawn:
     """The images of a request. Once a model's server was asked, it works to the end whoever leaves, and so
-    does the bill. `also` makes of them what is written in the transaction of the bill."""
+    does the bill. `keep` stores each before it is paid and says where it is; without it they come as bytes.
+    `also` makes of them what is written in the transaction of the bill."""
     request = known(platform, call, request)
     await refuse_unsafe(platform.moderation, request.prompt)
-    if links:
+    if keep:
         await platform.images.look_for_room(call.caller, request.n)
     prompt = len(request.prompt.encode())
     slot = platform.limits.enter(call.caller, request.model, prompt)
@@ -111,7 +123,7 @@ async def draw(
         drawn = None
         try:
             async with bill:
-                drawn = await _drawn(platform, call, request, links=links)
+                drawn = await _drawn(platform, call, request, keep)
                 bill.used(
                     drawn.usage,
                     status="ok" if drawn.usage.images == request.n else "partial",
@@ -128,7 +140,7 @@ async def draw(
     return await asyncio.shield(platform.go_on(work()))
 
 
-async def _drawn(platform: Platform, call: Call, request: ImageRequest, *, links: bool) -> Drawn:
+async def _drawn(platform: Platform, call: Call, request: ImageRequest, keep: Keep | None) -> Drawn:
     answer = await platform.router.draw(request, request_id=call.request_id, tenant=call.caller.org_id)
     shown = []
     for picture in await _fetched(platform, answer):
@@ -136,8 +148,8 @@ async def _drawn(platform: Platform, call: Call, request: ImageRequest, *, links
         if picture.data is None or kind is None:
             logger.warning("request %s: what came is no image", call.request_id)
             continue
-        link = await platform.images.keep(call.caller, picture.data, kind) if links else None
-        shown.append(Shown(link, None if links else picture.data, picture.revised_prompt))
+        link = await keep(picture.data, kind) if keep else None
+        shown.append(Shown(link, None if keep else picture.data, picture.revised_prompt))
     if not shown:
         raise UpstreamFailure("the model's server sent no image")
     return Drawn(tuple(shown), replace(answer.usage, images=len(shown)), answer.content_filter)

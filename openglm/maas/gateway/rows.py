@@ -26,7 +26,7 @@ from openglm.errors import (
 from openglm.maas.gateway.agents import begin
 from openglm.maas.gateway.call import Call
 from openglm.maas.gateway.generation import collect, embed, open_exchange, whole
-from openglm.maas.gateway.images import Drawn, draw
+from openglm.maas.gateway.images import Drawn, draw, kept_by
 from openglm.maas.gateway.loop import open_answer
 from openglm.maas.gateway.surfaces import ANTHROPIC, OPENAI, ZHIPU
 from openglm.maas.gateway.tools import with_findings
@@ -159,7 +159,13 @@ class Errands:
             )
             return lambda transaction: keep(transaction, body)
 
-        await draw(self._platform, call, wanted.image, links=wanted.wanted == "url", also=encoded)
+        await draw(
+            self._platform,
+            call,
+            wanted.image,
+            keep=kept_by(self._platform, call, wanted.wanted),
+            also=encoded,
+        )
         return body
 
     async def _agent(self, call: Call, keep: Callable[[Transaction, bytes], None]) -> bytes:

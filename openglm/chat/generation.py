@@ -304,6 +304,11 @@ class Generation:
 
         def write(tx: Transaction) -> int:
             bill = bill_of(tx, self._request_id)
+            tx.run(  # pages that listen to no answer any more hear of it by its conversation
+                "UPDATE chat_conversation SET updated_at = :now WHERE id = :id",
+                now=chat.clock(),
+                id=self.conversation_id,
+            )
             return tx.run(
                 "UPDATE chat_message SET parts = :parts, bill = :bill, version = version + 1 WHERE id = :id",
                 parts=msgspec.json.encode(parts).decode(),

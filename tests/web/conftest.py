@@ -68,7 +68,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def visit(url: str, path: str = "", **visitor: object) -> Page:
         def foreign(asked: Request) -> bool:
-            return not asked.url.startswith((url, f"blob:{url}"))
+            return not asked.url.startswith((url, f"blob:{url}", "blob:null/"))  # null: the frame's
 
         context = browser.new_context(**{"locale": "en-US", "color_scheme": "light", **visitor})
         contexts.append(context)

@@ -11,6 +11,7 @@ addEventListener("message", (event: MessageEvent<FrameTask>) => {
   if (event.source !== parent) return;
   const task = event.data;
   if (task.type === "mermaid") void draw(task);
+  else if (task.type === "run") void import("./runner").then(({ run }) => run(task.source, tell));
   else show(task.type === "svg" ? svgPage(task.source) : task.source);
 });
 

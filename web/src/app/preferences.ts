@@ -17,6 +17,7 @@ export interface Preferences {
   thinking: boolean | null;
   effort: "low" | "medium" | "high" | null;
   webSearch: boolean;
+  pictures: number; // of an answer of a model that draws
 }
 
 const KEY = "openglm.1.preferences";
@@ -31,6 +32,7 @@ const DEFAULTS: Preferences = {
   thinking: null,
   effort: null,
   webSearch: false,
+  pictures: 1,
 };
 
 export const preferences = signal<Preferences>(readPreferences(browserShelf().getItem(KEY)));
@@ -68,6 +70,7 @@ export function readPreferences(text: string | null): Preferences {
     thinking: pick("thinking", orNull("boolean")),
     effort: pick("effort", (value) => value === null || ["low", "medium", "high"].includes(value as string)),
     webSearch: pick("webSearch", (value) => typeof value === "boolean"),
+    pictures: pick("pictures", (value) => [1, 2, 3, 4].includes(value as number)),
   };
 }
 

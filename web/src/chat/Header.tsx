@@ -94,9 +94,9 @@ function modelEntries(): MenuEntry[] {
     compare(next.slice(0, MOST_COMPARED));
   };
   return [
-    ...models.value.map(({ id, name }): MenuEntry => ({
+    ...models.value.map(({ id, name, draws }): MenuEntry => ({
       label: name,
-      ...(name !== id && { detail: id }),
+      ...(draws ? { icon: "image", detail: t.value.draws } : name !== id && { detail: id }),
       checked: compared.value.length === 0 && id === model.value?.id,
       run: () => {
         compare([]);

@@ -11,7 +11,7 @@ import { formatTime } from "../ui/format";
 import { notify } from "../ui/notice";
 import { Time } from "../ui/Time";
 import { at } from "./server/backend";
-import { leaf } from "./thread";
+import { hasPictures, leaf } from "./thread";
 import { t } from "./words";
 
 interface Share {
@@ -56,6 +56,7 @@ export function ShareDialog({ conversation, close }: { conversation: string; clo
   return (
     <Dialog title={strings.shareTitle} onClose={close}>
       <p>{strings.shareText}</p>
+      {hasPictures.value && <p class="hint">{strings.shareNoPictures}</p>}
       <FailureNote failure={failure} />
       {link ? (
         <div class="made-link">

@@ -7,9 +7,14 @@ export const FRAME = () => new URL("frame.html", document.baseURI).href;
 
 export type FrameTask =
   | { type: "html" | "svg"; source: string }
+  | { type: "run"; source: string }
   | { type: "mermaid"; id: number; source: string; dark: boolean };
 
-export type FrameResult = { type: "ready" } | { type: "drawn"; id: number; svg: string } | { type: "failed"; id: number; message: string };
+export type FrameResult =
+  | { type: "ready" }
+  | { type: "said"; level: string; text: string }
+  | { type: "ran"; error: string | null }
+  | { type: "drawn"; id: number; svg: string } | { type: "failed"; id: number; message: string };
 
 let frame: Promise<Window> | null = null;
 let next = 1;
@@ -38,7 +43,7 @@ function hiddenFrame(): Promise<Window> {
       if (event.source !== element.contentWindow) return;
       const result = event.data as FrameResult;
       if (result.type === "ready") resolve(element.contentWindow!);
-      else {
+      else if (result.type === "drawn" || result.type === "failed") {
         const { id } = result;
         if (result.type === "drawn") waiting.get(id)?.resolve(result.svg);
         else waiting.get(id)?.reject(new Error(result.message));

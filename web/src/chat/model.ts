@@ -12,6 +12,8 @@ export interface Usage {
   cache_read: number;
   output_text: number;
   output_reasoning: number;
+  /** Pictures that were drawn. */
+  images?: number;
 }
 
 export interface Cost {
@@ -104,6 +106,7 @@ export interface Settings {
   temperature?: number | null;
   top_p?: number | null;
   max_tokens?: number | null;
+  pictures?: number | null;
   tools?: { web_search?: boolean; knowledge?: string[]; mcp?: unknown[] };
   system?: string | null;
 }
@@ -142,6 +145,8 @@ export interface Model {
   /** null: nobody knows. */
   sees_images?: boolean | null;
   thinks?: boolean | null;
+  /** It answers with pictures. */
+  draws?: boolean;
 }
 
 export type ChatEvent =

@@ -32,6 +32,8 @@ export const model = computed<Model | null>(() => {
 
 export const modelName = (id: string | null): string => models.value.find((each) => each.id === id)?.name ?? id ?? "";
 
+export const drawsPictures = (id: string | null): boolean => models.value.some((each) => each.id === id && each.draws === true);
+
 export function chooseModel(id: string): void {
   openedWith.value = null;
   prefer({ model: id });

@@ -42,6 +42,7 @@ export function cell(id: string): Signal<Message> | undefined {
 
 const shown = computed(() => path.value.map((id) => cell(id)?.value).filter((each) => each !== undefined));
 export const leaf = computed(() => shown.value.at(-1) ?? null);
+export const hasPictures = computed(() => shown.value.some(({ parts }) => parts.some(({ type }) => type === "image")));
 export const runningIds = computed(() => {
   known.value;
   return [...cells.values()].map(({ value }) => value).filter(({ state }) => state === "running").map(({ id }) => id);
@@ -267,7 +268,7 @@ export function compare(ids: readonly string[]): void {
 
 /** How the next turn is to be answered: what this browser prefers. The conversation's own settings are the server's to add. */
 export function settingsNow(): Settings {
-  const { temperature, maxTokens, thinking, effort, system, webSearch } = preferences.value;
+  const { temperature, maxTokens, thinking, effort, system, webSearch, pictures } = preferences.value;
   const kept = conversation.value?.settings;
   const wishes: Settings = {
     ...(temperature !== null && { temperature }),
@@ -275,6 +276,7 @@ export function settingsNow(): Settings {
     ...(thinking !== null && { thinking }),
     ...(effort !== null && thinking !== false && { effort }),
     ...(system.trim() && { system }),
+    ...(pictures > 1 && { pictures }),
     ...(webSearch && { tools: { ...kept?.tools, web_search: true } }),
   };
   return backend.value?.kind === "server" ? wishes : { ...kept, ...wishes };

@@ -8,13 +8,15 @@ interface DialogProps {
   children: ComponentChildren;
   footer?: ComponentChildren;
   wide?: boolean;
+  /** A class for one that looks otherwise. */
+  class?: string;
   onClose: () => void;
   /** With it the dialog is a form, and Enter in a field sends it. */
   onSubmit?: () => void;
 }
 
 /** A modal dialog of the browser's own: focus is kept inside, Escape closes, focus returns. */
-export function Dialog({ title, children, footer, wide, onClose, onSubmit }: DialogProps) {
+export function Dialog({ title, children, footer, wide, class: look, onClose, onSubmit }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
   useLayoutEffect(() => {
@@ -43,7 +45,7 @@ export function Dialog({ title, children, footer, wide, onClose, onSubmit }: Dia
   return (
     <dialog
       ref={dialog}
-      class={wide ? "dialog wide" : "dialog"}
+      class={`dialog${wide ? " wide" : ""}${look ? ` ${look}` : ""}`}
       aria-labelledby={id}
       onCancel={(event) => {
         event.preventDefault();

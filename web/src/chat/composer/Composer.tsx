@@ -15,6 +15,7 @@ import { canDictate, Dictation } from "./Dictation";
 import { EffortMenu } from "./EffortMenu";
 import { BOX } from "./focus";
 import { KnowledgeButton } from "./KnowledgeButton";
+import { PicturesMenu } from "./PicturesMenu";
 import { Slash, slashOf } from "./Slash";
 import { attach, isUploading } from "./uploads";
 
@@ -76,7 +77,7 @@ export function Composer() {
           id={BOX}
           value={shown}
           label={strings.messageLabel}
-          placeholder={strings.placeholder}
+          placeholder={model.value?.draws ? strings.drawPlaceholder : strings.placeholder}
           onInput={write}
           onSubmit={submit}
           onKey={(event) => slashKeys.current?.(event) ?? false}
@@ -86,8 +87,9 @@ export function Composer() {
           {takesFiles.value && (
             <IconButton icon="clip" label={strings.attach} onClick={() => void chooseFiles({ multiple: true }).then(files)} />
           )}
+          {model.value?.draws && <PicturesMenu />}
           {model.value?.thinks !== false && <EffortMenu />}
-          {me.value?.features.web_search && (
+          {me.value?.features.web_search && !model.value?.draws && (
             <IconButton
               icon="globe"
               label={strings.webSearch}

@@ -6,7 +6,7 @@ import { t } from "../words";
 const SETTLE_MS = 250; // while the source still grows there is nothing to draw
 
 /** A Mermaid diagram as an image. While its source has a mistake, or still grows, the last good drawing stays. */
-export function Diagram({ source }: { source: string }) {
+export function Diagram({ source, onDrawn }: { source: string; onDrawn?: (source: string | null) => void }) {
   const [drawn, setDrawn] = useState<string | null>(null);
   const [failed, setFailed] = useState(false);
   const dark = theme.value === "dark";
@@ -18,8 +18,13 @@ export function Diagram({ source }: { source: string }) {
           if (!wanted) return;
           setDrawn(URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" })));
           setFailed(false);
+          onDrawn?.(source);
         },
-        () => wanted && setFailed(true),
+        () => {
+          if (!wanted) return;
+          setFailed(true);
+          onDrawn?.(null);
+        },
       );
     }, SETTLE_MS);
     return () => {

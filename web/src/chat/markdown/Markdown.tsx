@@ -8,7 +8,7 @@ import { Component, type ComponentChildren, createContext, type JSX } from "prea
 import { useContext, useRef } from "preact/hooks";
 import { Lazy } from "../../ui/Lazy";
 import { type Block, BlockReader, decodeReferences, safeHref, tokensOf } from "./blocks";
-import { CodeBlock } from "./CodeBlock";
+import { CodeBlock, Growing } from "./CodeBlock";
 import { Formula } from "./Formula";
 import type { MathToken } from "./math";
 import { mended } from "./mend";
@@ -22,7 +22,9 @@ export function Markdown({ text, live = false }: { text: string; live?: boolean 
   reader.current ??= new BlockReader();
   const { blocks, links, definitions } = reader.current.read(text);
   const view = (block: Block, index: number) => (
-    <BlockView key={index} raw={live && index === blocks.length - 1 ? mended(block.raw) : block.raw} type={block.type} links={links} definitions={definitions} />
+    <Growing.Provider key={index} value={live && index === blocks.length - 1}>
+      <BlockView raw={live && index === blocks.length - 1 ? mended(block.raw) : block.raw} type={block.type} links={links} definitions={definitions} />
+    </Growing.Provider>
   );
   if (blocks.length <= 2 * GROUP) return <div class="markdown">{blocks.map(view)}</div>;
   const groups = Array.from({ length: Math.ceil(blocks.length / GROUP) }, (_, at) => at * GROUP);

@@ -1,7 +1,7 @@
 import { useEffect, useMemo } from "preact/hooks";
 import { Button } from "../../ui/Button";
 import { hasContent, type Message, type ToolCallPart } from "../model";
-import { modelName } from "../service";
+import { drawsPictures, modelName } from "../service";
 import { cell, fetchBeside, sideBySide, turnTo } from "../thread";
 import { tell } from "../list";
 import { t } from "../words";
@@ -49,7 +49,7 @@ export function AnswerBody({ message }: { message: Message }) {
       )}
       <Images parts={message.parts} />
       <Sources parts={message.parts} />
-      {live && !hasContent(message) && <Waiting />}
+      {live && !hasContent(message) && <Waiting drawing={drawsPictures(message.model)} />}
     </Marks.Provider>
   );
 }

@@ -1,7 +1,8 @@
+import { lazy } from "../../app/lazy";
 import { hrefOf } from "../../app/router";
 import { formatBytes } from "../../ui/format";
 import { Icon } from "../../ui/Icon";
-import type { AttachmentPart, ImagePart, Part } from "../model";
+import type { AttachmentPart, Part } from "../model";
 import { at } from "../server/backend";
 import { openAttachment } from "../sources";
 import { t } from "../words";
@@ -41,20 +42,9 @@ function Named({ file }: { file: AttachmentPart }) {
   );
 }
 
+const Pictures = lazy(() => import("./Pictures"));
+
 /** Pictures that a model made. */
 export function Images({ parts }: { parts: readonly Part[] }) {
-  const images = parts.filter((part): part is ImagePart => part.type === "image");
-  if (images.length === 0) return null;
-  return (
-    <div class="images">
-      {images.map(({ file_id, url, alt }, index) => {
-        const address = file_id ? contentOf(file_id) : (url ?? "");
-        return (
-          <a key={index} href={address} target="_blank" rel="noopener">
-            <img src={address} alt={alt ?? ""} loading="lazy" />
-          </a>
-        );
-      })}
-    </div>
-  );
+  return parts.some((part) => part.type === "image") ? <Pictures parts={parts} /> : null;
 }

@@ -14,6 +14,7 @@ import { answerAgain, sideBySide, streaming, toggleSideBySide } from "../thread"
 import { t } from "../words";
 import { Figures } from "./Figures";
 import { Siblings } from "./Siblings";
+import { Speak } from "./Speak";
 
 /** What one can do with an answer, and what it took. */
 export function Footer({ message, last }: { message: Message; last: boolean }) {
@@ -34,6 +35,7 @@ export function Footer({ message, last }: { message: Message; last: boolean }) {
         />
       )}
       {message.text && <CopyButton text={message.text} label={strings.copy} />}
+      {message.text && <Speak message={message} />}
       {again && <IconButton icon="retry" label={strings.retry} onClick={() => void answerAgain(message)} />}
       {onServer.value && <Rating message={message} />}
       {(again || onServer.value) && (
@@ -55,7 +57,7 @@ export function Footer({ message, last }: { message: Message; last: boolean }) {
 function entries(message: Message, again: boolean): MenuEntry[] {
   const others = models.value.filter(({ id }) => id !== message.model);
   const found: MenuEntry[] = [];
-  if (onServer.value) found.push({ label: t.value.remember, icon: "brain", run: () => void remember(message) });
+  if (onServer.value && message.text) found.push({ label: t.value.remember, icon: "brain", run: () => void remember(message) });
   if (again && others.length > 0) {
     found.push({ heading: t.value.retryWith });
     for (const { id, name } of others) found.push({ label: name, icon: "retry", run: () => void answerAgain(message, [id]) });
@@ -103,6 +105,7 @@ function usageLine(message: Message): string {
   const written = message.usage ? message.usage.output_text + message.usage.output_reasoning : 0;
   const parts = [
     message.model && message.model !== model.value?.id ? modelName(message.model) : null,
+    message.usage?.images ? strings.pictures(message.usage.images) : null,
     written > 0 ? strings.written(formatNumber(written)) : null,
     rate === null ? null : strings.perSecond(formatRate(rate)),
     message.ttft_ms === null ? null : strings.firstAfter(formatSeconds(message.ttft_ms)),

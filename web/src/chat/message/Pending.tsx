@@ -1,4 +1,6 @@
+import { Icon } from "../../ui/Icon";
 import type { AttachmentPart } from "../model";
+import { t } from "../words";
 import { Attachments } from "./Attachments";
 
 /** What was just sent, until the server has taken it. */
@@ -16,7 +18,14 @@ export function Pending({ text, attachments }: { text: string; attachments: Atta
   );
 }
 
-export function Waiting() {
+export function Waiting({ drawing = false }: { drawing?: boolean }) {
+  if (drawing) {
+    return (
+      <p class="drawing" role="status">
+        <Icon name="image" /> {t.value.drawing}
+      </p>
+    );
+  }
   return (
     <p class="waiting" aria-hidden="true">
       <i />

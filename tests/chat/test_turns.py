@@ -22,7 +22,13 @@ def test_a_turn_is_answered_with_its_usage_cost_and_times(hall, ann, wait_until)
     answer = ann.ended(conversation, running["id"], wait_until)
     assert (answer["state"], answer["finish"]) == ("done", "stop")
     assert (answer["reasoning"], answer["text"]) == ("think ", "Hello there")
-    assert answer["usage"] == {"input_uncached": 5, "cache_read": 2, "output_text": 2, "output_reasoning": 1}
+    assert answer["usage"] == {
+        "input_uncached": 5,
+        "cache_read": 2,
+        "output_text": 2,
+        "output_reasoning": 1,
+        "images": 0,
+    }
     assert answer["cost"]["nano"] == 0
     assert answer["cost"]["arithmetic"]
     assert answer["duration_ms"] >= answer["ttft_ms"] >= 0

@@ -98,7 +98,7 @@ export function Composer() {
               onClick={() => prefer({ webSearch: !preferences.value.webSearch })}
             />
           )}
-          {onServer.value && <KnowledgeButton />}
+          {onServer.value && !model.value?.draws && <KnowledgeButton />}
           <span class="grow" />
           {canDictate && <Dictation text={shown} write={write} />}
           {streaming.value && (runningIds.value.length > 0 || backend.value?.kind === "browser") ? (

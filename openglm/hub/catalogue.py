@@ -63,6 +63,7 @@ class Entry:
     context: int
     parameters_billion: float
     about: str
+    about_zh: str
     active_billion: float | None = None
     thinks: bool = False  # before it answers
     bytes: int | None = None

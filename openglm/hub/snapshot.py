@@ -32,7 +32,10 @@ def pull_repository(source: Source, final: Path, progress: Progress, patience: P
 
         def bring(files: list[RemoteFile]) -> None:
             for file in files:
-                sha256 = kept(file, final, staging, old) or fetch(session, file, staging, progress, patience)
+                if sha256 := kept(file, final, staging, old):
+                    progress.have(file.size)
+                else:
+                    sha256 = fetch(session, file, staging, progress, patience)
                 checked[file.path] = Checked(file.size, sha256)
 
         bring(small)
@@ -42,6 +45,7 @@ def pull_repository(source: Source, final: Path, progress: Progress, patience: P
         if old and old.commit == listing.commit and old.holds(final) and is_same(old, small + weights):
             shutil.rmtree(staging)
             return old
+        progress.expect(sum(file.size for file in small + weights))
         require_space(staging, sum(missing_bytes(file, staging, final, old) for file in weights))
         bring(weights)
         for stray in set(staging.iterdir()) - {staging / name for name in checked}:

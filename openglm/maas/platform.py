@@ -54,6 +54,7 @@ from openglm.maas.money import (
     Prices,
     Wallet,
 )
+from openglm.maas.operate.fetching import Fetching
 from openglm.maas.operate.metrics import GatewayMetrics
 from openglm.maas.operate.request_log import RequestLog
 from openglm.maas.outbound import Fetched, GuardedSession
@@ -157,7 +158,7 @@ class Platform:
         self.tasks = Tasks(self.database, Errands(self, batch=False).run, node_id=node_id, clock=clock)
         self.agents = Agents(settings.data / "agents.toml")
         self.conversations = Conversations(self.database, clock=clock)
-        self.metrics = GatewayMetrics()
+        self.metrics, self.fetching = GatewayMetrics(), Fetching()
         self.finetuning = FineTuning(
             self.database,
             files=self.files,
@@ -209,6 +210,7 @@ class Platform:
         await self.knowledge.stop()
         await self.finetuning.stop()
         await self.settled(STOP_S)
+        self.fetching.stop_all()
         await self.images.stop()
         await self.conversations.stop()
         await self.responses.stop()

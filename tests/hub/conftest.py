@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+HELD = re.compile("/zai-org/glm-edge-1.5b-chat/")  # the same as owner/tiny
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -60,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         if hub.refuse:
             status, headers = hub.refuse.pop(0)
             return self.answer(status, b"", headers)
-        path, query = url.path, parse_qs(url.query)
+        path, query = HELD.sub("/owner/tiny/", url.path), parse_qs(url.query)
         if path.startswith("/api/models/owner/tiny/revision/"):
             return self.json({"sha": hub.commit})
         if path == f"/api/models/owner/tiny/tree/{hub.commit}":
@@ -147,7 +148,7 @@ class QuietServer(ThreadingHTTPServer):
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A repository owner/tiny with a small two-shard checkpoint, at HF_ENDPOINT and MODELSCOPE_ENDPOINT."""
+    """A small two-shard checkpoint, by the names of `HELD`, at HF_ENDPOINT and MODELSCOPE_ENDPOINT."""
     state = Hub()
     server = QuietServer(("127.0.0.1", 0), type("HubHandler", (Handler,), {"hub": state}))
     state.address = f"http://127.0.0.1:{server.server_port}"

@@ -16,6 +16,7 @@ from fastapi import APIRouter
 
 from openglm import __version__, hub
 from openglm.maas.console.access import House, Operator
+from openglm.maas.operate.fetching import Fetch, Fetching
 from openglm.maas.operate.metrics import ModelTotals
 from openglm.runtime import cache_folder
 
@@ -31,6 +32,7 @@ class Known:
     name: str
     title: str
     about: str
+    about_zh: str
     licence: str
     languages: tuple[str, ...]
     context: int
@@ -38,6 +40,7 @@ class Known:
     weight_gigabytes: float
     is_here: bool
     fits: Fit
+    fetch: Fetch | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,28 @@ class Tested:
 
 
 @router.get("/catalogue")
-async def list_catalogue(person: Operator) -> list[Known]:
+async def list_catalogue(person: Operator, platform: House) -> list[Known]:
     """The models that are known by a short name; a model with one as its source is fetched and served."""
-    return await asyncio.to_thread(_catalogue)
+    return await asyncio.to_thread(_catalogue, platform.fetching)
+
+
+@router.get("/catalogue/fetches")
+async def list_fetches(person: Operator, platform: House) -> dict[str, Fetch]:
+    """How far each model is that this process fetches, or has fetched or tried to, by its name."""
+    names = hub.catalogue().entries
+    return {name: fetch for name in names if (fetch := platform.fetching.seen(name))}
+
+
+@router.post("/catalogue/{name}/fetch", status_code=202)
+async def fetch_model(name: str, person: Operator, platform: House) -> Fetch:
+    """Begin to fetch a model, or go on where a fetch has ended early."""
+    return platform.fetching.start(name)
+
+
+@router.delete("/catalogue/{name}/fetch")
+async def stop_fetch(name: str, person: Operator, platform: House) -> Fetch:
+    """What has arrived is kept, for the next time."""
+    return platform.fetching.stop(name)
 
 
 @router.get("/machine")
@@ -106,7 +128,7 @@ async def test_channel(channel_id: str, person: Operator, platform: House) -> Te
     return Tested(healthy, round((time.monotonic() - begun) * 1000))
 
 
-def _catalogue() -> list[Known]:
+def _catalogue(fetching: Fetching) -> list[Known]:
     memory, folder = psutil.virtual_memory(), cache_folder() / "models"
 
     def fits(gigabytes: float) -> Fit:
@@ -118,6 +140,7 @@ def _catalogue() -> list[Known]:
             name=entry.alias,
             title=entry.title,
             about=entry.about,
+            about_zh=entry.about_zh,
             licence=entry.licence,
             languages=entry.languages,
             context=entry.context,
@@ -125,6 +148,7 @@ def _catalogue() -> list[Known]:
             weight_gigabytes=round(entry.weight_gigabytes, 2),
             is_here=any(hub.finished(source, folder) for source in entry.sources),
             fits=fits(entry.weight_gigabytes),
+            fetch=fetching.seen(entry.alias),
         )
         for entry in hub.catalogue().entries.values()
     ]

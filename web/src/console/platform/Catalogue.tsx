@@ -1,5 +1,6 @@
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { api } from "../../app/api";
+import { language } from "../../app/preferences";
 import { Button } from "../../ui/Button";
 import { TextField, Toggle } from "../../ui/Field";
 import { formatBytes, formatNumber } from "../../ui/format";
@@ -9,14 +10,19 @@ import { Loaded } from "../parts/Loaded";
 import { Section } from "../parts/Page";
 import { Pill, type Tone } from "../parts/Pill";
 import { useLoad } from "../parts/useLoad";
-import { type Known, type Model, modelPath, PLATFORM } from "./models";
+import { FetchView, startFetch } from "./Fetching";
+import { type Fetch, type Known, type Model, modelPath, PLATFORM } from "./models";
 import { t } from "./words";
 
+const EVERY_MS = 1000;
 const TONES: Record<Known["fits"], Tone> = { yes: "good", busy: "busy", no: "calm" };
 
 /** The models that are known by a short name, with what fits this machine; one click serves one. */
 export function Catalogue({ models, onServe }: { models: Model[]; onServe: () => void }) {
   const load = useLoad(() => api.get<Known[]>(`${PLATFORM}/catalogue`), []);
+  const fetches = useLoad(() => api.get<Record<string, Fetch>>(`${PLATFORM}/catalogue/fetches`), [], EVERY_MS);
+  const fetched = Object.values(fetches.data ?? {}).filter(({ state }) => state === "done").length;
+  useEffect(() => void (fetched > 0 && load.again()), [fetched]);
   const [wanted, setWanted] = useState("");
   const [fitting, setFitting] = useState(false);
   const serve = async (known: Known) => {
@@ -26,7 +32,8 @@ export function Catalogue({ models, onServe }: { models: Model[]; onServe: () =>
     onServe();
   };
   const shown = (known: Known) =>
-    (!fitting || known.fits !== "no") && `${known.name} ${known.title} ${known.about}`.toLowerCase().includes(wanted.toLowerCase());
+    (!fitting || known.fits !== "no") && `${known.name} ${known.title} ${known.about} ${known.about_zh}`.toLowerCase().includes(wanted.toLowerCase());
+  const fetchOf = (known: Known) => fetches.data?.[known.name];
   return (
     <Section title={t.value.catalogue} hint={t.value.catalogueHint}>
       <div class="controls inline">
@@ -40,18 +47,25 @@ export function Catalogue({ models, onServe }: { models: Model[]; onServe: () =>
               <li key={known.name} class="card">
                 <strong>{known.title}</strong>
                 <span class="faint mono">{known.name}</span>
-                <p class="hint">{known.about}</p>
+                <p class="hint">{language.value === "zh" ? known.about_zh : known.about}</p>
                 <span class="faint">
                   {[
                     t.value.parameters(formatNumber(known.parameters_billion)),
                     formatBytes(known.weight_gigabytes * 1e9),
                     t.value.context(`${Math.round(known.context / 1024)}K`),
-                    known.languages.join(" "),
+                    known.languages.map((each) => each.replace(/^(\d+) more$/, (_, count: string) => t.value.moreLanguages(count))).join(" "),
                   ].join(" · ")}
                 </span>
                 <span class="faint">{known.licence}</span>
+                {!known.is_here && fetchOf(known) && <FetchView name={known.name} title={known.title} fetch={fetchOf(known)!} onChange={() => void fetches.again()} />}
                 <footer>
                   <Pill tone={TONES[known.fits]}>{known.is_here ? `${t.value.fits[known.fits]} · ${t.value.isHere}` : (t.value.fits[known.fits] ?? known.fits)}</Pill>
+                  <span class="grow" />
+                  {!known.is_here && !fetchOf(known) && (
+                    <Button icon="download" onClick={() => void startFetch(known.name, () => void fetches.again())}>
+                      {t.value.fetch}
+                    </Button>
+                  )}
                   {models.some(({ name, source }) => name === known.name || source === known.name) ? (
                     <span class="tag">{t.value.served}</span>
                   ) : (

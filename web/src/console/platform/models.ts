@@ -26,6 +26,7 @@ export interface Known {
   name: string;
   title: string;
   about: string;
+  about_zh: string;
   licence: string;
   languages: string[];
   context: number;
@@ -33,6 +34,17 @@ export interface Known {
   weight_gigabytes: number;
   is_here: boolean;
   fits: "yes" | "busy" | "no";
+}
+
+/** A download of a model. Bytes, bytes a second, seconds. */
+export interface Fetch {
+  state: "running" | "done" | "failed" | "stopped";
+  done: number;
+  total: number | null;
+  rate: number | null;
+  left_s: number | null;
+  error: string | null;
+  hint: string | null;
 }
 
 export const PLATFORM = "api/console/platform";

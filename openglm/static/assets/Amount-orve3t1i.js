@@ -1,1 +1,0 @@
-import{i as e,n as t,r as n}from"./amount-Dtbu6tO3.js";import{o as r}from"./Button-BFgyzEER.js";function i({of:i,brief:a=!1}){return r(`span`,{class:i.startsWith(`-`)?`money below`:`money`,title:`${i} ${e()}`,children:a?n(i):t(i)})}export{i as t};

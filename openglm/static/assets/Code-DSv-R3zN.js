@@ -1,1 +1,0 @@
-import{t as e}from"./CopyButton-BI1d3HBx.js";import{f as t,o as n}from"./Button-BFgyzEER.js";function r({text:r,label:i}){return n(`div`,{class:`code`,children:[n(`pre`,{tabIndex:0,"aria-label":i,children:r}),n(e,{text:r,label:t.value.copy})]})}export{r as t};

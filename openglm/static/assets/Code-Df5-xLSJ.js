@@ -1,0 +1,1 @@
+import{t as e}from"./CopyButton-EECWH0bN.js";import{t}from"./words-BAoQ4Jjd.js";import{o as n}from"./Button-DoXoPtCM.js";function r({text:r,label:i}){return n(`div`,{class:`code`,children:[n(`pre`,{tabIndex:0,"aria-label":i,children:r}),n(e,{text:r,label:t.value.copy})]})}export{r as t};

@@ -1,0 +1,1 @@
+import{i as e,o as t}from"./Button-DoXoPtCM.js";function n({title:n,hint:r,icon:i,children:a}){return t(`div`,{class:`empty`,children:[i&&t(e,{name:i}),t(`p`,{class:`empty-title`,children:n}),r&&t(`p`,{class:`hint`,children:r}),a&&t(`div`,{class:`buttons`,children:a})]})}export{n as t};

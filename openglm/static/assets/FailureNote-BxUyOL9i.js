@@ -1,0 +1,1 @@
+import{i as e,o as t}from"./Button-DoXoPtCM.js";function n({failure:n}){return n===null?null:t(`div`,{class:`banner`,role:`alert`,children:[t(e,{name:`warn`}),t(`span`,{children:[t(`strong`,{children:n.what}),n.hint&&t(`span`,{class:`detail`,children:n.hint})]})]})}export{n as t};

@@ -1,1 +1,0 @@
-export{t as default,n as offersOf}from"./Offers-C_Je9fXv.js";

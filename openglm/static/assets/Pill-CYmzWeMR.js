@@ -1,0 +1,1 @@
+import{o as e}from"./Button-DoXoPtCM.js";function t({tone:t,children:n}){return e(`span`,{class:`pill ${t}`,children:n})}export{t};

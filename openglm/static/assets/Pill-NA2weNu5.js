@@ -1,1 +1,0 @@
-import{o as e}from"./Button-BFgyzEER.js";function t({tone:t,children:n}){return e(`span`,{class:`pill ${t}`,children:n})}export{t};

@@ -1,0 +1,1 @@
+import{t as e,u as t}from"./format-BYhAFeai.js";import{o as n}from"./Button-DoXoPtCM.js";function r({at:r}){return n(`time`,{dateTime:new Date(r).toISOString(),title:t(r),children:e(r)})}export{r as t};

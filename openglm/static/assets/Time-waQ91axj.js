@@ -1,1 +1,0 @@
-import{t as e,u as t}from"./format-u_OhcQjO.js";import{o as n}from"./Button-BFgyzEER.js";function r({at:r}){return n(`time`,{dateTime:new Date(r).toISOString(),title:t(r),children:e(r)})}export{r as t};

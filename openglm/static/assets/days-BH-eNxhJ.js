@@ -1,1 +1,0 @@
-import{d as e}from"./format-u_OhcQjO.js";var t=864e5,n=e=>Math.floor(e/t)*t;function r(e,r=Date.now()){let i=n(r);return Array.from({length:e},(n,r)=>i-(e-1-r)*t)}function i(t){return new Intl.DateTimeFormat(e(),{month:`numeric`,day:`numeric`,timeZone:`UTC`}).format(t)}var a=e=>new Date(e).toISOString().slice(0,10);export{r as i,i as n,a as r,t};

@@ -1,1 +1,0 @@
-import{f as e}from"./Button-BFgyzEER.js";import{t}from"./useSend-1XE2n9lj.js";import{r as n}from"./notice-CVzN4HF5.js";async function r(r,i){try{return await r(),i&&n(i),!0}catch(r){let{what:i,hint:a}=t(r);return n([i||e.value.failed,a].filter(Boolean).join(` · `)),!1}}export{r as t};

@@ -1,0 +1,1 @@
+import{t as e}from"./words-BAoQ4Jjd.js";import{t}from"./useSend-DT-ab5uh.js";import{r as n}from"./notice-JejDXKdO.js";async function r(r,i){try{return await r(),i&&n(i),!0}catch(r){let{what:i,hint:a}=t(r);return n([i||e.value.failed,a].filter(Boolean).join(` · `)),!1}}export{r as t};

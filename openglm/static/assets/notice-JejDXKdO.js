@@ -1,0 +1,1 @@
+import{C as e}from"./Button-DoXoPtCM.js";var t=e(null),n=8e3,r;function i(e,i){clearTimeout(r),t.value=i?{text:e,action:i}:{text:e},r=setTimeout(a,n)}function a(){clearTimeout(r),t.value=null}export{t as n,i as r,a as t};

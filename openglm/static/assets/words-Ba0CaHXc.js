@@ -1,0 +1,1 @@
+import{f as e}from"./Button-DoXoPtCM.js";import{t}from"./preload-helper-BQUUbbNx.js";var n=await e(()=>t(()=>import(`./en-HXRkhy8f.js`),[],import.meta.url),()=>t(()=>import(`./zh-SIA4Y8fW.js`),[],import.meta.url));export{n as t};

@@ -1,0 +1,1 @@
+import{f as e}from"./Button-DoXoPtCM.js";import{t}from"./preload-helper-BQUUbbNx.js";var n=await e(()=>t(()=>import(`./en-bjWtxkJB.js`),[],import.meta.url),()=>t(()=>import(`./zh-DdfvcqkV.js`),[],import.meta.url));export{n as t};

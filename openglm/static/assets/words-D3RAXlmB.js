@@ -1,1 +1,0 @@
-import{p as e}from"./Button-BFgyzEER.js";import{t}from"./preload-helper-BQUUbbNx.js";var n=await e(()=>t(()=>import(`./en-4AYVsXrG.js`),[],import.meta.url),()=>t(()=>import(`./zh-C9ayzsvT.js`),[],import.meta.url));export{n as t};

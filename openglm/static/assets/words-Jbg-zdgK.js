@@ -1,0 +1,1 @@
+import{f as e}from"./Button-DoXoPtCM.js";import{t}from"./preload-helper-BQUUbbNx.js";var n=await e(()=>t(()=>import(`./en-BLcKxioh.js`),[],import.meta.url),()=>t(()=>import(`./zh-C_nHflbr.js`),[],import.meta.url));export{n as t};

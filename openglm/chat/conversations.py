@@ -12,7 +12,7 @@ from openglm.chat.owner import OWN, Owner
 from openglm.chat.shapes import Conversation, Row, conversation_of
 from openglm.errors import InvalidRequest, NotFound
 from openglm.maas.ids import new_id
-from openglm.maas.quotas.quota import check
+from openglm.maas.quotas import check
 
 if TYPE_CHECKING:
     from openglm.maas.database import Database, Transaction

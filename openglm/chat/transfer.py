@@ -18,7 +18,7 @@ from openglm.chat.owner import Owner
 from openglm.chat.search import put, words_of
 from openglm.errors import InvalidRequest
 from openglm.maas.ids import new_id
-from openglm.maas.quotas.quota import check, look
+from openglm.maas.quotas import check, look
 
 if TYPE_CHECKING:
     from openglm.chat.shapes import Message, Row

@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 
@@ -62,7 +64,8 @@ def test_a_failure_in_the_middle_is_an_error_chunk_that_tells_no_secrets():
 
 
 def test_a_bug_in_the_server_is_a_500_without_its_inside(service: Service):
-    broken = Service(service.engine, service.tokenizer, "no chat format at all", "tiny")  # type: ignore[arg-type]
+    no_format: Any = SimpleNamespace(thinks=False)
+    broken = Service(service.engine, service.tokenizer, no_format, "tiny")
     with Running(create_app(broken)) as url:
         response = httpx.post(url + "/v1/chat/completions", json={"messages": HELLO})
     assert response.status_code == 500

@@ -301,7 +301,7 @@ def test_an_attached_document_opens_as_the_model_read_it(visit: Callable[..., Pa
         button(page, "Attach files").click()
     page_of_web = b"<h1>Tea</h1><script>alert(1)</script><p>Steep for three minutes.</p>"
     chooser.value.set_files({"name": "tea.html", "mimeType": "text/html", "buffer": page_of_web})
-    expect(page.locator(".attachment-bar")).to_contain_text("tea.html")
+    expect(page.locator(".attachment-bar")).to_contain_text("68 B")  # whole and read
     send(page, "How long?")
     rested(page)
     page.locator(".question").get_by_role("button", name="tea.html").click()

@@ -2,3 +2,7 @@
 
 `quota` names and judges them and knows nobody; `quotas` is the operator's table.
 """
+
+from openglm.maas.quotas.quota import check, look
+
+__all__ = ["check", "look"]

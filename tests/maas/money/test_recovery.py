@@ -180,8 +180,10 @@ def test_a_node_that_stops_does_not_wait_for_a_renewal_that_hangs(money, monkeyp
     monkeypatch.setattr(nodes, "LEASE_S", 0.1)
 
     async def scenario():
-        node, free = Nodes(money.database, "node", money.clock, lambda: 0.0), threading.Event()
-        money.database.submit(lambda tx: free.wait(30))
+        node = Nodes(money.database, "node", money.clock, lambda: 0.0)
+        held, free = threading.Event(), threading.Event()
+        money.database.submit(lambda tx: (held.set(), free.wait(30)))
+        await asyncio.to_thread(held.wait)  # what is in the queue from here on is the renewal
         node.keep_beating()
         renewing = node._renewing
         while money.database._queue.empty():

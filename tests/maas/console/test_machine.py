@@ -34,7 +34,7 @@ def test_a_channel_is_tested_without_asking_a_model(town, ann):
     assert ann.post("platform/channels/other/test").status_code == 404
 
 
-def test_requests_are_found_newest_first_by_what_they_asked_and_counted_by_model(town, ann):
+def test_requests_are_found_newest_first_by_what_they_asked_and_counted_by_model(town, ann, wait_until):
     platform = town.platform
     project = ann.get(f"{ann.org}/projects").json()[0]["id"]
     asyncio.run(platform.prices.set("*", uncached_pico=0, cached_pico=0, output_pico=0))
@@ -49,6 +49,7 @@ def test_requests_are_found_newest_first_by_what_they_asked_and_counted_by_model
     def page(**query: str | int) -> dict:
         return ann.get(f"{ann.org}/usage/requests", params={"order": "newest", **query}).json()
 
+    wait_until(lambda: len(page()["rows"]) == 3)  # bills are written behind the answers
     assert [row["model"] for row in page()["rows"]] == ["glm", "other", "glm"]
     first = page(model="glm", limit=1)
     rest = page(model="glm", limit=1, after=first["next"])
@@ -57,9 +58,13 @@ def test_requests_are_found_newest_first_by_what_they_asked_and_counted_by_model
     (one,) = page(request_id=first["rows"][0]["request_id"])["rows"]
     assert one == first["rows"][0]
     assert page(key="nobody's")["rows"] == []
-    totals = {one["model"]: one for one in ann.get("platform/machine").json()["models"]}
-    assert (totals["glm"]["answers"], totals["other"]["answers"]) == (2, 1)
-    assert totals["glm"]["output"] > 0
+
+    def totals() -> dict:
+        return {one["model"]: one for one in ann.get("platform/machine").json()["models"]}
+
+    wait_until(lambda: sum(one["answers"] for one in totals().values()) == 3)
+    assert (totals()["glm"]["answers"], totals()["other"]["answers"]) == (2, 1)
+    assert totals()["glm"]["output"] > 0
 
 
 def test_everybody_sees_the_limits_of_their_own_tier(ann, bob):

@@ -38,6 +38,16 @@ def rows(page: Page) -> Locator:
     return page.get_by_role("navigation", name="Conversations").get_by_role("listitem")
 
 
+def new_project(page: Page, name: str, instructions: str) -> None:
+    """From the page of all projects to the one that is made."""
+    button(page, "New project").click()
+    page.get_by_label("Name").fill(name)
+    button(page, "Create").click()
+    page.get_by_label("Instructions").fill(instructions)
+    button(page, "Save").click()
+    expect(page.get_by_text("Saved")).to_be_visible()
+
+
 def rested(page: Page) -> None:
     """Everything was sent, and no answer is being written."""
     expect(page.get_by_role("log")).to_have_attribute("aria-busy", "false")

@@ -15,7 +15,7 @@ from openglm.maas.identity import Caller
 from openglm.maas.knowledge.knowledge import Base, Manners
 from tests.maas.conftest import wait_until
 from tests.web import test_accessibility
-from tests.web.deeds import answer, box, button, fits, from_menu, rested, send
+from tests.web.deeds import answer, box, button, fits, from_menu, new_project, rested, send
 from tests.web.house import PHONE, WIDE, House, aside, housed
 
 __all__ = ["wait_until"]
@@ -169,12 +169,7 @@ def test_a_project_gives_its_files_knowledge_and_instructions(
     caller, signed_in = member
     base_of(house, caller, "Tea", wait_until)
     page = visit(house.url, "projects", **{**WIDE, **signed_in})
-    button(page, "New project").click()
-    page.get_by_label("Name").fill("Kitchen")
-    button(page, "Create").click()
-    page.get_by_label("Instructions").fill("Answer as a cook.")
-    button(page, "Save").click()
-    expect(page.get_by_text("Saved")).to_be_visible()
+    new_project(page, "Kitchen", "Answer as a cook.")
     with page.expect_response(lambda got: got.request.method == "PATCH" and got.ok):
         page.get_by_role("checkbox", name="Tea").check()
     with page.expect_file_chooser() as chooser:

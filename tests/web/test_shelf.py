@@ -14,7 +14,7 @@ from openglm.maas.quotas.quotas import Limit
 from openglm.maas.search import Document
 from openglm.maas.upstreams import Channel
 from tests.maas.fake_upstream import picture
-from tests.web.deeds import answer, box, button, fits, from_menu, of_row, rested, rows, send
+from tests.web.deeds import answer, box, button, fits, from_menu, new_project, of_row, rested, rows, send
 from tests.web.house import PHONE, WIDE, House, aside, housed
 
 Enter = Callable[..., Page]
@@ -63,12 +63,7 @@ def test_a_project_gives_its_conversations_instructions_and_keeps_them_together(
     enter: Enter, house: House
 ) -> None:
     page = enter("projects")
-    button(page, "New project").click()
-    page.get_by_label("Name").fill("Garden")
-    button(page, "Create").click()
-    page.get_by_label("Instructions").fill("Answer as a gardener.")
-    button(page, "Save").click()
-    expect(page.get_by_text("Saved")).to_be_visible()
+    new_project(page, "Garden", "Answer as a gardener.")
     button(page.get_by_role("main"), "New conversation").click()
     expect(page.get_by_role("heading", name="Garden")).to_be_visible()
     send(page, "When do I plant?")
